@@ -1,0 +1,39 @@
+"""Prediction, run and boot ids: UUIDv7 (RFC 9562), so that ids sort by the time they were made."""
+
+import os
+import time
+import uuid
+from collections.abc import Callable
+
+__all__ = ["Ids", "time_of"]
+
+
+class Ids:
+    """Makes UUIDv7s that rise strictly within one process.
+
+    The 12 bits after the version hold a counter, as RFC 9562 (section 6.2, method 1) allows: ids
+    made in the same millisecond still sort in the order in which they were made.
+    """
+
+    def __init__(
+        self,
+        clock_ns: Callable[[], int] = time.time_ns,
+        random_bytes: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        self._clock_ns = clock_ns
+        self._random = random_bytes
+        self._last = 0  # milliseconds << 12 | counter
+
+    def __call__(self) -> uuid.UUID:
+        """The next id."""
+        tick = (self._clock_ns() // 1_000_000) << 12
+        # A clock that stands still or steps back must not make ids fall: count on from the last.
+        self._last = max(tick, self._last + 1)
+        milliseconds, counter = self._last >> 12, self._last & 0xFFF
+        low = int.from_bytes(self._random(8), "big") & 0x3FFF_FFFF_FFFF_FFFF
+        return uuid.UUID(int=milliseconds << 80 | 0x7 << 76 | counter << 64 | 0b10 << 62 | low)
+
+
+def time_of(identifier: uuid.UUID) -> int:
+    """The milliseconds since 1970 that a UUIDv7 was made at."""
+    return identifier.int >> 80

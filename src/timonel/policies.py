@@ -1,0 +1,170 @@
+"""The choices of a definition that have sane defaults: frozen data, and nothing that acts.
+
+A policy is checked when it is made, so that a wrong one fails where it is written.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from timonel.errors import DefinitionError
+
+__all__ = ["Choice", "Float", "Gate", "Grid", "Integer", "Optuna", "Quality", "Search", "Split"]
+
+
+def _within(owner: str, name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise DefinitionError(
+            f"{owner}: expected {name} between {low:g} and {high:g}, got {value!r}.",
+            remedy=f"Give {owner}({name}=…) a value in that range.",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """Which rows train, select and judge: decided by a hash of each row's key.
+
+    `test` and `validation` are shares of the rows (0..1). `key` names the columns that identify a
+    row (default: all columns, so equal rows fall on the same side). `given` names a column of the
+    source that already says `train` or `test`; its test rows stay test rows.
+    """
+
+    test: float = 0.2
+    validation: float = 0.1
+    key: tuple[str, ...] = ()
+    given: str | None = None
+
+    def __post_init__(self) -> None:
+        _within("Split", "test", self.test, 0.0, 0.9)
+        _within("Split", "validation", self.validation, 0.0, 0.9)
+        _within("Split", "test + validation", self.test + self.validation, 0.0, 0.95)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quality:
+    """What is asked of the rows before anything is trained on them.
+
+    `max_refused` is the share of rows (0..1) that may be refused before the run stops; `min_rows`
+    the least number that must be left. `duplicates`: `drop` keeps the first of rows that are equal
+    in `key` (default: all columns), `refuse` counts the others as refused, `keep` leaves them.
+    """
+
+    max_refused: float = 0.05
+    min_rows: int = 20
+    duplicates: Literal["drop", "refuse", "keep"] = "drop"
+    key: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _within("Quality", "max_refused", self.max_refused, 0.0, 1.0)
+        _within("Quality", "min_rows", self.min_rows, 1, 2**53)
+        if self.duplicates not in ("drop", "refuse", "keep"):
+            raise DefinitionError(
+                f"Quality: expected duplicates to be drop, refuse or keep, got {self.duplicates!r}."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gate:
+    """The offline check of law 12: a candidate must not be worse than the champion.
+
+    `floor`: least value of the metric, for a first version too. `margin`: how much worse (in the
+    metric's units) the lower end of the paired interval may be, over all held-out rows;
+    `class_margin` the same for each class's recall, in classes with at least `class_rows` rows.
+    `stability`: how many times wider than the champion's the spread over folds may be.
+    `superiority` asks for better instead of not worse. `confidence`: of the one-sided interval.
+    `retries`: how many further runs, with new seeds, a refused run may start.
+    """
+
+    floor: float | None = None
+    margin: float = 0.02
+    class_margin: float = 0.05
+    class_rows: int = 100
+    stability: float = 3.0
+    superiority: bool = False
+    confidence: float = 0.95
+    retries: int = 0
+
+    def __post_init__(self) -> None:
+        _within("Gate", "margin", self.margin, 0.0, 1.0)
+        _within("Gate", "class_margin", self.class_margin, 0.0, 1.0)
+        _within("Gate", "class_rows", self.class_rows, 1, 2**53)
+        _within("Gate", "stability", self.stability, 1.0, 1e6)
+        _within("Gate", "confidence", self.confidence, 0.5, 0.9999)
+        _within("Gate", "retries", self.retries, 0, 10)
+
+
+@dataclass(frozen=True)
+class Integer:
+    """A whole number in `low`..`high`, both included; `log` searches its logarithm."""
+
+    low: int
+    high: int
+    log: bool = False
+
+
+@dataclass(frozen=True)
+class Float:
+    """A number in `low`..`high`; `log` searches its logarithm."""
+
+    low: float
+    high: float
+    log: bool = False
+
+
+@dataclass(frozen=True, init=False)
+class Choice:
+    """One of the given values."""
+
+    values: tuple[object, ...]
+
+    def __init__(self, *values: object) -> None:
+        object.__setattr__(self, "values", values)
+
+
+@dataclass(frozen=True, init=False)
+class Grid:
+    """Every combination of the given values: `Grid(max_depth=[3, None], criterion=["gini"])`.
+
+    The names are parameters of the recipe.
+    """
+
+    space: Mapping[str, Sequence[object]]
+
+    def __init__(self, **space: Sequence[object]) -> None:
+        for name, values in space.items():
+            if isinstance(values, str) or not isinstance(values, Sequence) or not values:
+                raise DefinitionError(
+                    f"Grid: expected a list of values for {name}, got {values!r}.",
+                    remedy=f"Write Grid({name}=[…]).",
+                )
+        object.__setattr__(self, "space", dict(space))
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The recipe's parameters that are searched."""
+        return tuple(self.space)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optuna:
+    """A search by TPE with pruning: `Optuna(trials=30, space={"max_depth": Integer(2, 40)})`."""
+
+    space: Mapping[str, Integer | Float | Choice] = field(default_factory=dict)
+    trials: int = 30
+    prune: bool = True
+
+    def __post_init__(self) -> None:
+        _within("Optuna", "trials", self.trials, 1, 100_000)
+        for name, dimension in self.space.items():
+            if not isinstance(dimension, Integer | Float | Choice):
+                raise DefinitionError(
+                    f"Optuna: expected Integer, Float or Choice for {name}, got {dimension!r}."
+                )
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The recipe's parameters that are searched."""
+        return tuple(self.space)
+
+
+Search = Grid | Optuna
