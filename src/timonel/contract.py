@@ -39,7 +39,10 @@ class Answer:
 def standard_reply(answer: Answer) -> dict[str, Any]:
     """`prediction` and its `probabilities` for one row; lists of both for several."""
     rows = [
-        {"prediction": label, "probabilities": {str(key): value for key, value in odds.items()}}
+        {
+            "prediction": label,
+            "probabilities": {str(key): value for key, value in odds.items()},
+        }
         for label, odds in zip(
             answer.predictions, answer.probabilities[answer.model], strict=True
         )

@@ -9,7 +9,17 @@ from typing import Literal
 
 from timonel.errors import DefinitionError
 
-__all__ = ["Choice", "Float", "Gate", "Grid", "Integer", "Optuna", "Quality", "Search", "Split"]
+__all__ = [
+    "Choice",
+    "Float",
+    "Gate",
+    "Grid",
+    "Integer",
+    "Optuna",
+    "Quality",
+    "Search",
+    "Split",
+]
 
 
 def _within(owner: str, name: str, value: float, low: float, high: float) -> None:
@@ -132,7 +142,11 @@ class Grid:
 
     def __init__(self, **space: Sequence[object]) -> None:
         for name, values in space.items():
-            if isinstance(values, str) or not isinstance(values, Sequence) or not values:
+            if (
+                isinstance(values, str)
+                or not isinstance(values, Sequence)
+                or not values
+            ):
                 raise DefinitionError(
                     f"Grid: expected a list of values for {name}, got {values!r}.",
                     remedy=f"Write Grid({name}=[…]).",

@@ -41,11 +41,23 @@ BUNDLED = {
 }
 """The projects that ship with the package: name and module."""
 
-RESERVED = frozenset({"api", "v2", "docs", "metrics", "health", "live", "ready", "ping"})
+RESERVED = frozenset(
+    {"api", "v2", "docs", "metrics", "health", "live", "ready", "ping"}
+)
 
 # A serving process loads the definition; these would cost it seconds and hundreds of megabytes.
 HEAVY = frozenset(
-    {"lightgbm", "mlflow", "pandas", "polars", "ray", "sklearn", "tensorflow", "torch", "xgboost"}
+    {
+        "lightgbm",
+        "mlflow",
+        "pandas",
+        "polars",
+        "ray",
+        "sklearn",
+        "tensorflow",
+        "torch",
+        "xgboost",
+    }
 )
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
@@ -154,7 +166,9 @@ class Model:
             )
         if isinstance(self.recipe, Pretrained):
             if self.search:
-                raise DefinitionError(f"{where}: a pretrained file has nothing to search.")
+                raise DefinitionError(
+                    f"{where}: a pretrained file has nothing to search."
+                )
             return
         if not callable(self.recipe):
             raise DefinitionError(
@@ -218,7 +232,9 @@ class Project:
                 f"{where}: the names {', '.join(sorted(RESERVED))} are taken by the API.",
                 remedy="Choose another name.",
             )
-        if not (isinstance(self.features, type) and issubclass(self.features, BaseModel)):
+        if not (
+            isinstance(self.features, type) and issubclass(self.features, BaseModel)
+        ):
             raise DefinitionError(
                 f"{where}, features: expected a subclass of pydantic.BaseModel, "
                 f"got {self.features!r}."
@@ -228,7 +244,9 @@ class Project:
                 f"{where}, source: expected a source such as Csv(File('rows.csv')), "
                 f"got {self.source!r}."
             )
-        models = list(self.models) if isinstance(self.models, Sequence) else [self.models]
+        models = (
+            list(self.models) if isinstance(self.models, Sequence) else [self.models]
+        )
         names = [model.name for model in models if isinstance(model, Model)]
         if not names or len(names) != len(models) or len(set(names)) != len(names):
             raise DefinitionError(

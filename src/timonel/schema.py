@@ -81,7 +81,11 @@ class Image:
                 "Expected a list of {size} numbers, got {kind}",
                 {"size": self.size, "kind": type(value).__name__},
             )
-        flat = list(value) if self._is_flat(value) else self._flatten(value)
+        kinds = set(map(type, value))
+        flat: list[object] | tuple[object, ...] = value
+        if list in kinds:
+            flat = self._flatten(value)
+            kinds = set(map(type, flat))
         if len(flat) != self.size:
             raise PydanticCustomError(
                 "image_size",
@@ -93,17 +97,19 @@ class Image:
                     "count": len(flat),
                 },
             )
-        kinds = set(map(type, flat))
         if not kinds <= {int, float}:
-            wrong = next(i for i, item in enumerate(flat) if type(item) not in (int, float))
+            wrong = next(
+                i for i, item in enumerate(flat) if type(item) not in (int, float)
+            )
             raise PydanticCustomError(
                 "image_value",
                 "Expected only numbers, got {kind} as pixel {index}",
                 {"kind": type(flat[wrong]).__name__, "index": wrong},
             )
         try:
-            pixels = np.array(flat, dtype=np.float32)
-        except OverflowError:
+            with np.errstate(over="ignore"):
+                pixels = np.array(flat, dtype=np.float32)
+        except OverflowError:  # a whole number beyond the largest float
             pixels = np.array([np.inf], dtype=np.float32)
         lowest, highest = float(pixels.min()), float(pixels.max())
         if not (self.low <= lowest and highest <= self.high):  # NaN fails both
@@ -126,10 +132,7 @@ class Image:
         return pixels
 
     @staticmethod
-    def _is_flat(value: list[object] | tuple[object, ...]) -> bool:
-        return not any(type(item) is list for item in value)
-
-    def _flatten(self, value: object) -> list[object]:
+    def _flatten(value: object) -> list[object]:
         flat: list[object] = []
         stack: list[object] = [value]
         while stack:
@@ -205,13 +208,17 @@ def columns_of(features: type[BaseModel]) -> tuple[Column, ...]:
     return columns
 
 
-def _column(owner: str, name: str, annotation: object, metadata: list[object]) -> Column:
+def _column(
+    owner: str, name: str, annotation: object, metadata: list[object]
+) -> Column:
     while get_origin(annotation) is Annotated:
         annotation, *more = get_args(annotation)
         metadata = [*metadata, *more]
     nullable = False
     if get_origin(annotation) in (Union, types.UnionType):
-        options = [option for option in get_args(annotation) if option is not type(None)]
+        options = [
+            option for option in get_args(annotation) if option is not type(None)
+        ]
         nullable = len(options) < len(get_args(annotation))
         if len(options) == 1:
             inner = _column(owner, name, options[0], metadata)
@@ -243,15 +250,21 @@ def _column(owner: str, name: str, annotation: object, metadata: list[object]) -
     )
 
 
-def _bounds(owner: str, name: str, kind: Kind, metadata: list[object]) -> dict[str, Any]:
+def _bounds(
+    owner: str, name: str, kind: Kind, metadata: list[object]
+) -> dict[str, Any]:
     bounds: dict[str, Any] = {}
     for item in metadata:
-        parts = list(item) if isinstance(item, annotated_types.GroupedMetadata) else [item]
+        parts = (
+            list(item) if isinstance(item, annotated_types.GroupedMetadata) else [item]
+        )
         for part in parts:
             for bound in ("gt", "ge", "lt", "le", "min_length", "max_length"):
                 if getattr(part, bound, None) is not None:
                     bounds[bound] = getattr(part, bound)
-    widest = max((abs(bounds[b]) for b in ("gt", "ge", "lt", "le") if b in bounds), default=0)
+    widest = max(
+        (abs(bounds[b]) for b in ("gt", "ge", "lt", "le") if b in bounds), default=0
+    )
     if kind == "integer" and widest > _EXACT_INTEGERS:
         raise DefinitionError(
             f"{owner}.{name}: expected whole numbers up to {_EXACT_INTEGERS:,} (a model's float32 "

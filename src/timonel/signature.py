@@ -1,8 +1,9 @@
 """The signature: the shape of a version's inputs and outputs, and whether two shapes agree."""
 
 from dataclasses import dataclass
-from functools import cache
-from typing import Any, Literal
+from typing import Literal
+
+import msgspec
 
 from timonel.errors import ArtifactError
 from timonel.schema import Column
@@ -49,7 +50,7 @@ class Signature:
 
     def to_json(self) -> bytes:
         """The file's content."""
-        return _adapter().dump_json(self, indent=2, exclude_defaults=False) + b"\n"
+        return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"
 
     @classmethod
     def from_json(cls, content: bytes) -> "Signature":
@@ -59,8 +60,8 @@ class Signature:
             ArtifactError: it is no signature, or of a newer format than this release reads.
         """
         try:
-            signature: Signature = _adapter().validate_json(content)
-        except ValueError as error:
+            signature = msgspec.json.decode(content, type=cls)
+        except msgspec.MsgspecError as error:
             raise ArtifactError(f"Expected a signature, got: {error}") from None
         if signature.format > FORMAT:
             raise ArtifactError(
@@ -68,13 +69,6 @@ class Signature:
                 remedy="Upgrade timonel to serve this version.",
             )
         return signature
-
-
-@cache
-def _adapter() -> Any:
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(Signature)
 
 
 @dataclass(frozen=True)
@@ -94,7 +88,9 @@ def compatible(old: Signature, new: Signature) -> list[Difference]:
     before = {column.name: column for column in old.columns}
     after = {column.name: column for column in new.columns}
     differences = [
-        Difference(f"Field {name} was removed: requests that send it may be refused.", True)
+        Difference(
+            f"Field {name} was removed: requests that send it may be refused.", True
+        )
         for name in before
         if name not in after
     ]
@@ -102,22 +98,33 @@ def compatible(old: Signature, new: Signature) -> list[Difference]:
         if name in before:
             differences += _field(before[name], column)
         elif column.nullable:
-            differences.append(Difference(f"Field {name} was added and may be missing.", False))
+            differences.append(
+                Difference(f"Field {name} was added and may be missing.", False)
+            )
         else:
             differences.append(
-                Difference(f"Field {name} was added and is required: old requests lack it.", True)
+                Difference(
+                    f"Field {name} was added and is required: old requests lack it.",
+                    True,
+                )
             )
     if old.target != new.target:
-        differences.append(Difference(f"The target was {old.target}, now {new.target}.", True))
+        differences.append(
+            Difference(f"The target was {old.target}, now {new.target}.", True)
+        )
     added = [label for label in new.classes if label not in old.classes]
     removed = [label for label in old.classes if label not in new.classes]
     if added:
         differences.append(
-            Difference(f"Classes {_list(added)} were added: clients do not know them.", True)
+            Difference(
+                f"Classes {_list(added)} were added: clients do not know them.", True
+            )
         )
     if removed:
         differences.append(
-            Difference(f"Classes {_list(removed)} were removed: never answered now.", False)
+            Difference(
+                f"Classes {_list(removed)} were removed: never answered now.", False
+            )
         )
     return differences
 
@@ -126,7 +133,11 @@ def _field(old: Column, new: Column) -> list[Difference]:
     was = f"Field {old.name} took {old.allows()}, now {new.allows()}"
     if old.kind != new.kind:
         widened = (old.kind, new.kind) == ("integer", "number")
-        return [Difference(f"{was}: {'widened' if widened else 'another kind'}.", not widened)]
+        return [
+            Difference(
+                f"{was}: {'widened' if widened else 'another kind'}.", not widened
+            )
+        ]
     if old.image != new.image:
         return [Difference(f"{was}: another shape, range or polarity.", True)]
     narrowed = widened = False
@@ -154,13 +165,17 @@ def _field(old: Column, new: Column) -> list[Difference]:
 
 def _least(column: Column) -> tuple[float, bool]:
     """The lower bound, ordered so that a stricter one is larger; True when it is exclusive."""
-    bounds = [(b, x) for b, x in ((column.ge, False), (column.gt, True)) if b is not None]
+    bounds = [
+        (b, x) for b, x in ((column.ge, False), (column.gt, True)) if b is not None
+    ]
     return max(bounds, default=(float("-inf"), False))
 
 
 def _most(column: Column) -> tuple[float, bool]:
     """The upper bound, ordered so that a looser one is larger; True when it is inclusive."""
-    bounds = [(b, x) for b, x in ((column.le, True), (column.lt, False)) if b is not None]
+    bounds = [
+        (b, x) for b, x in ((column.le, True), (column.lt, False)) if b is not None
+    ]
     return min(bounds, default=(float("inf"), True))
 
 

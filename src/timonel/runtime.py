@@ -1,0 +1,130 @@
+"""ONNX Runtime behind one call: arrays in, class indices and probabilities out."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from timonel.errors import ArtifactError
+from timonel.signature import Signature
+from timonel.tensors import Arrays, feed
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+__all__ = ["OnnxModel", "open_session"]
+
+
+def open_session(content: bytes, threads: int = 1) -> "onnxruntime.InferenceSession":
+    """A session on the CPU.
+
+    Raises:
+        ArtifactError: the content is no ONNX model that this runtime can run.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # Idle threads that spin would take the cores from the processes that answer.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return onnxruntime.InferenceSession(
+            content, options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # onnxruntime's errors share no public base
+        raise ArtifactError(
+            f"Expected an ONNX model, got: {_first_line(error)}"
+        ) from None
+
+
+class OnnxModel:
+    """A version's graph with its signature; safe to call from several threads."""
+
+    def __init__(
+        self, content: bytes, signature: Signature, *, threads: int = 1
+    ) -> None:
+        self.signature = signature
+        self._session = open_session(content, threads)
+        binding = signature.binding
+        have = {item.name for item in self._session.get_inputs()}
+        if not set(binding.inputs) <= have:
+            raise ArtifactError(
+                f"{signature.project}/{signature.model}: expected inputs "
+                f"{', '.join(binding.inputs)}, got {', '.join(sorted(have))}."
+            )
+        self._outputs = [name for name in (binding.label, binding.scores) if name]
+        known = {output.name for output in self._session.get_outputs()}
+        if not self._outputs or not set(self._outputs) <= known:
+            raise ArtifactError(
+                f"{signature.project}/{signature.model}: expected outputs "
+                f"{', '.join(self._outputs) or 'label or scores'}, got {', '.join(sorted(known))}."
+            )
+        self._index: Mapping[object, int] = {
+            label: index for index, label in enumerate(signature.classes)
+        }
+
+    def predict(self, arrays: Arrays) -> tuple[np.ndarray, np.ndarray]:
+        """Class indices int64 (n,) and probabilities float32 (n, classes) for n rows.
+
+        Raises:
+            ArtifactError: the graph failed on these inputs.
+        """
+        binding = self.signature.binding
+        inputs = feed(binding, self.signature.columns, arrays)
+        rows = len(next(iter(inputs.values())))
+        if rows == 0:
+            return np.empty(0, np.int64), np.empty((0, len(self._index)), np.float32)
+        if binding.batch or rows == 1:
+            return self._run(inputs)
+        parts = [
+            self._run({name: value[row : row + 1] for name, value in inputs.items()})
+            for row in range(rows)
+        ]
+        return np.concatenate([p[0] for p in parts]), np.concatenate(
+            [p[1] for p in parts]
+        )
+
+    def _run(self, inputs: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        binding = self.signature.binding
+        try:
+            outputs = dict(
+                zip(
+                    self._outputs, self._session.run(self._outputs, inputs), strict=True
+                )
+            )
+        except Exception as error:  # onnxruntime's errors share no public base
+            raise ArtifactError(
+                f"{self.signature.project}/{self.signature.model} failed: {_first_line(error)}"
+            ) from None
+        rows = len(next(iter(inputs.values())))
+        scores = outputs.get(binding.scores) if binding.scores else None
+        if scores is not None:
+            scores = np.asarray(scores, dtype=np.float32).reshape(rows, -1)
+            if binding.logits:
+                scores = _softmax(scores)
+        if binding.label:
+            labels = np.asarray(outputs[binding.label]).ravel().tolist()
+            indices = np.array([self._index[label] for label in labels], dtype=np.int64)
+        else:
+            indices = (
+                scores.argmax(axis=1) if scores is not None else np.empty(0, np.int64)
+            )
+        if (
+            scores is None
+        ):  # a model without scores is sure of its label, for want of better
+            scores = np.zeros((rows, len(self._index)), np.float32)
+            scores[np.arange(rows), indices] = 1.0
+        return indices, scores
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(
+        exponents / exponents.sum(axis=1, keepdims=True), dtype=np.float32
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,137 @@
+"""Columns as arrays, and arrays as the inputs of an ONNX graph: training and serving share this.
+
+"Arrays" are a dict from column name to a numpy array of n rows: float32 (n,) for numbers, whole
+numbers and booleans, NaN where missing; objects (n,) of str for categories, "" where missing;
+float32 (n, height · width) for images, in the range of the column's `Image`.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from timonel.errors import DataRefused
+from timonel.schema import Column
+from timonel.signature import Binding
+
+if TYPE_CHECKING:
+    import polars
+
+__all__ = [
+    "Arrays",
+    "arrays_of",
+    "arrays_of_frame",
+    "binding_for",
+    "feed",
+    "picture_of",
+]
+
+Arrays = dict[str, np.ndarray]
+
+_NUMERIC = ("number", "integer", "boolean")
+
+
+def arrays_of(columns: Sequence[Column], values: Mapping[str, Sequence[Any]]) -> Arrays:
+    """The arrays of n rows given column by column; None is missing."""
+    arrays: Arrays = {}
+    for column in columns:
+        given = values[column.name]
+        if column.kind in _NUMERIC:
+            arrays[column.name] = np.array(given, dtype=np.float32)  # None becomes NaN
+        elif column.kind == "category":
+            arrays[column.name] = np.array(
+                [
+                    "" if value is None else getattr(value, "value", value)
+                    for value in given
+                ],
+                dtype=object,
+            )
+        else:
+            arrays[column.name] = np.array(given, dtype=np.float32).reshape(
+                len(given), -1
+            )
+    return arrays
+
+
+def arrays_of_frame(columns: Sequence[Column], frame: "polars.DataFrame") -> Arrays:
+    """The arrays of a checked frame; an image is a binary column of uint8 pixels 0..255."""
+    import polars as pl
+
+    arrays: Arrays = {}
+    for column in columns:
+        series = frame[column.name]
+        if column.kind in _NUMERIC:
+            arrays[column.name] = series.cast(pl.Float32).to_numpy().astype(np.float32)
+        elif column.kind == "category":
+            arrays[column.name] = (
+                series.cast(pl.String).fill_null("").to_numpy().astype(object)
+            )
+        else:
+            arrays[column.name] = _pictures(column, series.to_list())
+    return arrays
+
+
+def _pictures(column: Column, contents: list[bytes]) -> np.ndarray:
+    size = column.image.size if column.image else 0
+    joined = b"".join(contents)
+    if len(joined) != size * len(contents):
+        raise DataRefused(
+            f"Column {column.name}: expected {size} bytes a picture, got other sizes.",
+        )
+    pixels = np.frombuffer(joined, dtype=np.uint8).reshape(len(contents), size)
+    return pixels.astype(np.float32)
+
+
+def picture_of(column: Column, pixels: np.ndarray) -> np.ndarray:
+    """A prepared uint8 picture (height, width), light ink, as one float32 row of the column."""
+    image = column.image
+    if image is None:
+        raise DataRefused(
+            f"Column {column.name}: expected an image, got a {column.kind}."
+        )
+    flat = pixels.astype(np.float32).ravel()
+    if image.ink == "dark":
+        flat = 255.0 - flat
+    if (image.low, image.high) != (0.0, 255.0):
+        flat = image.low + flat * ((image.high - image.low) / 255.0)
+    return flat
+
+
+def binding_for(columns: Sequence[Column]) -> Binding:
+    """How models that are trained here take these columns."""
+    first = columns[0]
+    if first.image:
+        low, high = first.image.low, first.image.high
+        return Binding(
+            "image", (first.name,), shape=(first.image.size,), low=low, high=high
+        )
+    if all(column.kind in _NUMERIC for column in columns):
+        return Binding("matrix", ("features",))
+    return Binding("columns", tuple(column.name for column in columns))
+
+
+def feed(
+    binding: Binding, columns: Sequence[Column], arrays: Arrays
+) -> dict[str, np.ndarray]:
+    """The ONNX inputs: name → array of n rows."""
+    if binding.layout == "matrix":
+        stacked = np.column_stack([arrays[column.name] for column in columns])
+        return {binding.inputs[0]: np.ascontiguousarray(stacked, dtype=np.float32)}
+    if binding.layout == "image":
+        return {
+            binding.inputs[0]: _scaled(binding, columns[0], arrays[columns[0].name])
+        }
+    return {
+        name: arrays[column.name].reshape(-1, 1)
+        for name, column in zip(binding.inputs, columns, strict=True)
+    }
+
+
+def _scaled(binding: Binding, column: Column, pixels: np.ndarray) -> np.ndarray:
+    image = column.image
+    if image and (image.low, image.high) != (binding.low, binding.high):
+        ratio = (binding.high - binding.low) / (image.high - image.low)
+        pixels = (pixels - np.float32(image.low)) * np.float32(ratio) + np.float32(
+            binding.low
+        )
+    return np.ascontiguousarray(pixels.reshape(-1, *binding.shape), dtype=np.float32)
