@@ -1,1 +1,1 @@
-"""journal"""
+"""The journal: what was answered, kept from the worker's reply to the Parquet segment."""
