@@ -1,1 +1,1 @@
-"""stores"""
+"""Where state and bytes are kept: the database, the object store and the registry."""

@@ -1,0 +1,142 @@
+"""The database's tables, as queries see them; `migrations` is what makes them.
+
+Times are float seconds since 1970, UTC. The two partial indexes are promises that no code can
+break: one champion a model, one running run a project.
+"""
+
+from sqlalchemy import (
+    JSON,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    text,
+)
+
+__all__ = [
+    "events",
+    "exports",
+    "generation",
+    "metadata",
+    "runs",
+    "segments",
+    "steps",
+    "versions",
+]
+
+metadata = MetaData()
+
+_CHAMPION = text("state = 'champion'")
+_RUNNING = text("status = 'running'")
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("at", Float, nullable=False),
+    Column("who", String, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("subject", String, nullable=False),
+    Column("before", String),
+    Column("after", String),
+    Column("evidence", JSON, nullable=False),
+    Index("events_subject", "subject", "id"),
+    Index("events_at", "at"),
+    sqlite_autoincrement=True,
+)
+
+generation = Table(
+    "generation",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("value", Integer, nullable=False),
+)
+
+versions = Table(
+    "versions",
+    metadata,
+    Column("project", String, primary_key=True),
+    Column("model", String, primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("state", String, nullable=False),
+    Column("digest", String, nullable=False),
+    Column("run_id", String),
+    Column("reason", String, nullable=False),
+    Column("metrics", JSON, nullable=False),
+    Column("created", Float, nullable=False),
+    Index(
+        "one_champion",
+        "project",
+        "model",
+        unique=True,
+        sqlite_where=_CHAMPION,
+        postgresql_where=_CHAMPION,
+    ),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("project", String, nullable=False),
+    Column("status", String, nullable=False),
+    Column("who", String, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("host", String, nullable=False),
+    Column("parameters", JSON, nullable=False),
+    Column("reason", String),
+    Column("started", Float, nullable=False),
+    Column("beat", Float, nullable=False),
+    Column("finished", Float),
+    Index("runs_project", "project", "started"),
+    Index(
+        "one_running",
+        "project",
+        unique=True,
+        sqlite_where=_RUNNING,
+        postgresql_where=_RUNNING,
+    ),
+)
+
+steps = Table(
+    "steps",
+    metadata,
+    Column("run_id", String, ForeignKey("runs.id"), primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("status", String, nullable=False),
+    Column("key", String),
+    Column("output", JSON(none_as_null=True)),
+    Column("note", String),
+    Column("share", Float),
+    Column("started", Float, nullable=False),
+    Column("changed", Float, nullable=False),
+    Index("steps_key", "key", "changed"),
+)
+
+segments = Table(
+    "segments",
+    metadata,
+    Column("source", String, primary_key=True),
+    Column("project", String, primary_key=True),
+    Column("object_key", String, nullable=False),
+    Column("rows", Integer, nullable=False),
+    Column("first_id", String, nullable=False),
+    Column("last_id", String, nullable=False),
+    Column("first_time", Float, nullable=False),
+    Column("last_time", Float, nullable=False),
+    Column("added", Float, nullable=False),
+    Index("segments_time", "project", "first_time"),
+)
+
+exports = Table(
+    "exports",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("source", String, primary_key=True),
+    Column("offset", Integer, nullable=False),
+    Column("at", Float, nullable=False),
+)

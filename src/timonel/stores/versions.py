@@ -1,0 +1,216 @@
+"""Versions of models: which exist, which state each is in, and which one serves."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlalchemy import ColumnElement, Connection, and_, insert, select, update
+
+from timonel.errors import BadRequest, NotFound
+from timonel.stores import tables
+from timonel.stores.database import Database, raise_generation
+from timonel.stores.events import record
+
+__all__ = ["ARROWS", "EMBEDDED", "State", "Version", "Versions"]
+
+State = Literal["candidate", "challenger", "champion", "retired", "refused", "rolled_back"]
+"""Where a version is in its life; `refused` and `rolled_back` are ends."""
+
+ARROWS: Mapping[State, tuple[State, ...]] = {
+    "candidate": ("challenger", "refused"),
+    "challenger": ("champion", "retired", "rolled_back"),
+    "champion": ("retired", "rolled_back"),
+    "retired": ("champion",),
+    "refused": (),
+    "rolled_back": (),
+}
+"""The states that each state may move to."""
+
+EMBEDDED = 0
+"""The number of the version that ships in the package; the registry gives all others."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Version:
+    """One immutable trained model. `digest` seals its files, `reason` says why it is in `state`.
+
+    `created`: seconds since 1970, UTC.
+    """
+
+    project: str
+    model: str
+    number: int
+    state: State
+    digest: str
+    run_id: str | None
+    reason: str
+    metrics: dict[str, Any]
+    created: float
+
+    @property
+    def label(self) -> str:
+        """ "digits/cnn@4"."""
+        return f"{self.project}/{self.model}@{self.number}"
+
+
+class Versions:
+    """The versions in the database; each change is one transaction with one event."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(
+        self,
+        project: str,
+        model: str,
+        number: int,
+        *,
+        digest: str,
+        who: str,
+        reason: str,
+        run_id: str | None = None,
+        metrics: Mapping[str, Any] | None = None,
+    ) -> Version:
+        """Record a new version as a candidate. Raises BadRequest when its number is taken."""
+        now = self._database.clock()
+        version = Version(
+            project=project,
+            model=model,
+            number=number,
+            state="candidate",
+            digest=digest,
+            run_id=run_id,
+            reason=reason,
+            metrics=dict(metrics or {}),
+            created=now,
+        )
+        with self._database.begin() as connection:
+            if (taken := _find(connection, project, model, number)) is not None:
+                raise BadRequest(
+                    f"Expected a new version, got {version.label}, which exists with digest "
+                    f"{taken.digest[:12]}.",
+                    remedy="A version never changes: give this one another number.",
+                )
+            connection.execute(insert(tables.versions).values(**vars(version)))
+            record(
+                connection,
+                at=now,
+                who=who,
+                kind="version",
+                subject=version.label,
+                before=None,
+                after=version.state,
+                evidence={"reason": reason, "digest": digest, "run_id": run_id},
+            )
+        return version
+
+    def move(
+        self,
+        project: str,
+        model: str,
+        number: int,
+        to: State,
+        *,
+        who: str,
+        reason: str,
+        evidence: Mapping[str, Any] | None = None,
+    ) -> Version:
+        """Take a version along one of ARROWS; a new champion retires the former one.
+
+        The event's evidence is `evidence` with the reason and, where there is one, the former
+        champion. Raises NotFound for an unknown version, BadRequest for an arrow there is not.
+        """
+        with self._database.begin() as connection:
+            version = _get(connection, project, model, number)
+            if to not in ARROWS[version.state]:
+                allowed = ", ".join(ARROWS[version.state]) or "none: this state is an end"
+                raise BadRequest(
+                    f"Expected a state that a {version.state} version may move to ({allowed}), "
+                    f"got {to!r} for {version.label}."
+                )
+            proof = {**(evidence or {}), "reason": reason}
+            if to == "champion":
+                former = _champion(connection, project, model)
+                if former is not None:
+                    _set(connection, former, "retired", f"{version.label} took its place")
+                    proof["former"] = former.label
+            _set(connection, version, to, reason)
+            if "champion" in (version.state, to):
+                raise_generation(connection)
+            record(
+                connection,
+                at=self._database.clock(),
+                who=who,
+                kind="version",
+                subject=version.label,
+                before=version.state,
+                after=to,
+                evidence=proof,
+            )
+            return _get(connection, project, model, number)
+
+    def get(self, project: str, model: str, number: int) -> Version:
+        """One version. Raises NotFound."""
+        with self._database.read() as connection:
+            return _get(connection, project, model, number)
+
+    def champion(self, project: str, model: str) -> Version | None:
+        """The version that serves, or None."""
+        with self._database.read() as connection:
+            return _champion(connection, project, model)
+
+    def champions(self, project: str | None = None) -> Sequence[Version]:
+        """The version that serves of each model, by project and model."""
+        return self._list(tables.versions.c.state == "champion", project, None)
+
+    def list(self, project: str | None = None, model: str | None = None) -> Sequence[Version]:
+        """Every version, by project, model and number."""
+        return self._list(None, project, model)
+
+    def _list(
+        self, condition: ColumnElement[bool] | None, project: str | None, model: str | None
+    ) -> Sequence[Version]:
+        table = tables.versions.c
+        query = select(tables.versions).order_by(table.project, table.model, table.number)
+        if condition is not None:
+            query = query.where(condition)
+        if project is not None:
+            query = query.where(table.project == project)
+        if model is not None:
+            query = query.where(table.model == model)
+        with self._database.read() as connection:
+            return [Version(**row) for row in connection.execute(query).mappings()]
+
+
+def _is(project: str, model: str, number: int) -> ColumnElement[bool]:
+    table = tables.versions.c
+    return and_(table.project == project, table.model == model, table.number == number)
+
+
+def _find(connection: Connection, project: str, model: str, number: int) -> Version | None:
+    query = select(tables.versions).where(_is(project, model, number))
+    row = connection.execute(query).mappings().one_or_none()
+    return None if row is None else Version(**row)
+
+
+def _get(connection: Connection, project: str, model: str, number: int) -> Version:
+    if (version := _find(connection, project, model, number)) is None:
+        raise NotFound(
+            f"Expected a version, got {project}/{model}@{number}, which there is not.",
+            remedy="See those there are with: timonel models list",
+        )
+    return version
+
+
+def _champion(connection: Connection, project: str, model: str) -> Version | None:
+    table = tables.versions.c
+    query = select(tables.versions).where(
+        table.project == project, table.model == model, table.state == "champion"
+    )
+    row = connection.execute(query).mappings().one_or_none()
+    return None if row is None else Version(**row)
+
+
+def _set(connection: Connection, version: Version, to: State, reason: str) -> None:
+    same = _is(version.project, version.model, version.number)
+    connection.execute(update(tables.versions).where(same).values(state=to, reason=reason))
