@@ -2,9 +2,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from timonel.signature import Label
+
+if TYPE_CHECKING:
+    import numpy as np
 
 __all__ = ["Answer", "Contract", "Upload", "standard_reply"]
 
@@ -13,14 +16,16 @@ __all__ = ["Answer", "Contract", "Upload", "standard_reply"]
 class Answer:
     """What one request was answered, as a contract's reply sees it.
 
-    `labels` and `probabilities` hold, for each model that answered (the default one first), one
-    entry a row; `versions` the version of each, such as `penguins/rf@3`. `single` says that the
-    request was one row and not a list.
+    `labels` holds, for each model that answered (the default one first), one label a row; `scores`
+    the probabilities, a float32 array (rows, classes) in the order of `classes`; `versions` the
+    version of each, such as `penguins/rf@3`. `single` says that the request was one row and not a
+    list.
     """
 
     id: str
     labels: Mapping[str, Sequence[Label]]
-    probabilities: Mapping[str, Sequence[Mapping[Label, float]]]
+    scores: "Mapping[str, np.ndarray]"
+    classes: Mapping[str, Sequence[Label]]
     versions: Mapping[str, str]
     seconds: float
     single: bool
@@ -35,20 +40,40 @@ class Answer:
         """That model's label for each row."""
         return list(self.labels[self.model])
 
+    def probabilities(self, model: str | None = None) -> list[dict[str, float]]:
+        """For each row, the probability of each class by its name."""
+        model = model or self.model
+        names = [str(label) for label in self.classes[model]]
+        return [dict(zip(names, row, strict=True)) for row in self.scores[model].tolist()]
 
-def standard_reply(answer: Answer) -> dict[str, Any]:
-    """`prediction` and its `probabilities` for one row; lists of both for several."""
-    rows = [
-        {
-            "prediction": label,
-            "probabilities": {str(key): value for key, value in odds.items()},
-        }
-        for label, odds in zip(
-            answer.predictions, answer.probabilities[answer.model], strict=True
-        )
+
+class Prediction(TypedDict):
+    """One row's answer."""
+
+    prediction: Label
+    probabilities: dict[str, float]
+
+
+class StandardReply(TypedDict, total=False):
+    """The reply of a project that declares none: one row's answer, or a list under `predictions`."""
+
+    prediction: Label
+    probabilities: dict[str, float]
+    predictions: list[Prediction]
+    id: str
+    version: str
+
+
+def standard_reply(answer: Answer) -> StandardReply:
+    """`prediction` and its `probabilities` for one row; a list of both for several."""
+    common: StandardReply = {"id": answer.id, "version": answer.versions[answer.model]}
+    rows: list[Prediction] = [
+        {"prediction": label, "probabilities": odds}
+        for label, odds in zip(answer.predictions, answer.probabilities(), strict=True)
     ]
-    common = {"id": answer.id, "version": answer.versions[answer.model]}
-    return {**rows[0], **common} if answer.single else {"predictions": rows, **common}
+    if answer.single:
+        return {**common, **rows[0]}
+    return {**common, "predictions": rows}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -142,7 +142,8 @@ class Model:
     `accuracy`, `balanced_accuracy` or `f1_weighted`. `folds` × `repeats` is the cross-validation
     that scores a candidate (0 folds: the validation rows do). `augment(X, y, rng)` adds rows to
     training only. `log_models` keeps every trial's model in MLflow or the best one's. `registered`
-    is the name in MLflow's registry; `aliases` are further names that clients may use.
+    is the name in MLflow's registry; `aliases` are further names that clients may use. `embedded` is
+    a folder with a version's files that answers from the first start, until a run makes another.
     """
 
     name: str
@@ -155,6 +156,7 @@ class Model:
     log_models: Literal["best", "all"] = "best"
     registered: str | None = None
     aliases: tuple[str, ...] = ()
+    embedded: Path | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -202,7 +204,8 @@ class Project:
     `target` is the column of the source to predict; `classes` its labels in order (default: those
     seen in training), or a mapping from label to description. `prepare` turns the source's frame
     into one that has the features' and the target's columns. `default` names the model that
-    answers when a request names none (default: the first). `experiment` is MLflow's.
+    answers when a request names none (default: the first). `experiment` is MLflow's. `text_log`
+    also keeps one line a prediction in `reportes/predicciones_<environment>.txt`.
     """
 
     name: str
@@ -218,6 +221,7 @@ class Project:
     contract: Contract = field(default_factory=Contract)
     default: str | None = None
     experiment: str | None = None
+    text_log: bool = False
     description: str = ""
 
     def __post_init__(self) -> None:

@@ -1,1 +1,1 @@
-"""serving"""
+"""Version → answers: the application, its workers and their supervisor."""

@@ -1,0 +1,213 @@
+"""The application: every project's predictions, health, metrics and documentation."""
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from importlib.metadata import version
+from importlib.resources import files
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.openapi.docs import get_swagger_ui_html
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.staticfiles import StaticFiles
+
+from timonel.errors import TimonelError
+from timonel.project import Project
+from timonel.serving.documentation import Operation
+from timonel.serving.metrics import Metrics
+from timonel.serving.predict import Predictor, json_response
+from timonel.serving.routing import Routes
+
+__all__ = ["build_app"]
+
+_log = logging.getLogger(__name__)
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+
+
+def build_app(
+    projects: Sequence[Project],
+    predictors: Sequence[Predictor],
+    routes: Routes,
+    metrics: Metrics,
+    *,
+    at_root: bool,
+    origins: Sequence[str] = (),
+    lifespan: Lifespan | None = None,
+) -> FastAPI:
+    """The application for these projects, the one at the root too when `at_root`."""
+    app = FastAPI(
+        title="Timonel",
+        version=version("timonel"),
+        description="Predictions of " + ", ".join(project.name for project in projects) + ".",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+    )
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=list(origins),
+        allow_methods=["GET", "POST", "PUT"],
+        allow_headers=["*"],
+        expose_headers=["X-Prediction-Id", "X-Model-Version", "Retry-After"],
+    )
+    schemas: dict[str, Any] = {}
+    for project, predictor in zip(projects, predictors, strict=True):
+        prefixes = [f"/{project.name}"] + ([""] if at_root else [])
+        operation = Operation(project, predictor.reader)
+        schemas |= operation.schemas
+        for prefix in prefixes:
+            # A project at the root is documented there, where its clients call it.
+            shown = prefix == prefixes[-1]
+            _add_predict(app, prefix, project, predictor, operation, shown=shown)
+            _add_health(app, prefix, [project], routes, shown=shown)
+    if not at_root:
+        _add_health(app, "", projects, routes, shown=True)
+    _add_watch(app, projects, metrics)
+    _add_documentation(app, schemas)
+    _add_refusals(app)
+    return app
+
+
+def _add_predict(
+    app: FastAPI,
+    prefix: str,
+    project: Project,
+    predictor: Predictor,
+    operation: Operation,
+    *,
+    shown: bool,
+) -> None:
+    async def predict(request: Request) -> Response:
+        return await predictor(request)
+
+    for path in (f"{prefix}/predict", f"{prefix}/predict/"):
+        app.add_api_route(
+            path,
+            predict,
+            methods=["POST"],
+            name=f"predict {project.name}",
+            summary=f"Predict {project.target}",
+            description=project.description,
+            tags=[project.name],
+            include_in_schema=shown and not path.endswith("/"),
+            openapi_extra=operation.extra,
+            response_class=Response,
+        )
+
+
+def _add_health(
+    app: FastAPI, prefix: str, projects: Sequence[Project], routes: Routes, *, shown: bool
+) -> None:
+    def missing() -> list[str]:
+        return [
+            routes.why_not(project.name, model)
+            for project in projects
+            for model in routes.missing(project.name)
+        ]
+
+    async def health() -> Response:
+        """200 while every mounted model answers; 503 and why otherwise."""
+        waits, degraded = missing(), routes.degraded()
+        body: dict[str, Any] = {"status": "unavailable" if waits else "ok"}
+        if waits:
+            body["detail"] = " ".join(waits)
+        if degraded:
+            body["degraded"] = degraded
+        return json_response(body, 503 if waits else 200)
+
+    async def live() -> Response:
+        """200 while the process runs."""
+        return json_response({"status": "ok"})
+
+    async def ready() -> Response:
+        """200 when every mounted model is loaded and warmed."""
+        waits = missing()
+        body = {"status": "unavailable", "detail": " ".join(waits)} if waits else {"status": "ok"}
+        return json_response(body, 503 if waits else 200)
+
+    for name, endpoint in (("health", health), ("live", live), ("ready", ready)):
+        for path in (f"{prefix}/{name}", f"{prefix}/{name}/"):
+            app.add_api_route(
+                path,
+                endpoint,
+                methods=["GET"],
+                tags=["watch"],
+                include_in_schema=shown and not path.endswith("/"),
+                responses=None if name == "live" else {503: {"description": "Not yet; says why."}},
+            )
+
+
+def _add_watch(app: FastAPI, projects: Sequence[Project], metrics: Metrics) -> None:
+    async def scrape() -> Response:
+        """Prometheus metrics, summed over all workers."""
+        return Response(metrics.render(), media_type=metrics.content_type)
+
+    async def welcome(request: Request) -> Response:
+        """A short welcome; a browser is led to the documentation."""
+        if "text/html" in request.headers.get("accept", ""):
+            return RedirectResponse("/docs")
+        names = [project.name for project in projects]
+        return json_response(
+            {"message": "Welcome to Timonel.", "projects": names, "documentation": "/docs"}
+        )
+
+    app.add_api_route("/metrics", scrape, methods=["GET"], tags=["watch"], response_class=Response)
+    app.add_api_route("/", welcome, methods=["GET"], tags=["watch"])
+
+
+def _add_documentation(app: FastAPI, schemas: dict[str, Any]) -> None:
+    """`/docs` with assets of our own (a package's, not a CDN's), and the document behind it."""
+    app.mount("/docs/assets", StaticFiles(directory=str(files("fastapi_offline") / "static")))
+
+    async def docs() -> HTMLResponse:
+        return get_swagger_ui_html(
+            openapi_url="/openapi.json",
+            title="Timonel",
+            swagger_js_url="/docs/assets/swagger-ui-bundle.js",
+            swagger_css_url="/docs/assets/swagger-ui.css",
+            swagger_favicon_url="/docs/assets/favicon.png",
+        )
+
+    for path in ("/docs", "/docs/"):
+        app.add_api_route(path, docs, methods=["GET"], include_in_schema=False)
+    derive: Callable[[], dict[str, Any]] = app.openapi
+
+    def document() -> dict[str, Any]:
+        if not app.openapi_schema:
+            schema = derive()
+            schema.setdefault("components", {}).setdefault("schemas", {}).update(schemas)
+        return app.openapi_schema or {}
+
+    app.openapi = document  # type: ignore[method-assign]
+
+
+def _add_refusals(app: FastAPI) -> None:
+    """Every refusal is JSON with a sentence, whatever raised it."""
+
+    async def refuse(request: Request, error: Exception) -> Response:
+        if isinstance(error, HTTPException):
+            sentences = {
+                404: f"There is nothing at {request.url.path}; /docs lists what there is.",
+                405: f"{request.url.path} does not take {request.method}; /docs lists what does.",
+            }
+            detail = sentences.get(error.status_code, str(error.detail))
+            return json_response({"detail": detail}, error.status_code, error.headers)
+        if isinstance(error, TimonelError):
+            return json_response({"detail": str(error)}, error.status)
+        _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        return json_response(
+            {"detail": "The server failed to answer; its log says why. Try again."}, 500
+        )
+
+    handlers: list[tuple[Any, Callable[[Request, Exception], Awaitable[Response]]]] = [
+        (HTTPException, refuse),
+        (TimonelError, refuse),
+        (Exception, refuse),
+    ]
+    for kind, handler in handlers:
+        app.add_exception_handler(kind, handler)

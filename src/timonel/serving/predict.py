@@ -1,0 +1,311 @@
+"""A request's straight walk: bytes → validate → route → run → journal → reply."""
+
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import anyio.to_thread
+import msgspec
+import numpy as np
+from pydantic import BaseModel, ValidationError
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from timonel.contract import Answer
+from timonel.errors import BadRequest, BodyTooLarge, NotReady, TimonelError
+from timonel.ids import Ids
+from timonel.project import Project
+from timonel.serving.metrics import Metrics
+from timonel.serving.routing import Routes, Served
+from timonel.serving.rows import RowReader, refusal_of
+from timonel.tensors import Arrays, arrays_of
+
+__all__ = ["Entry", "Predictor", "Recorder", "json_response"]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the journal is told of one answered request."""
+
+    id: bytes
+    time_ns: int
+    project: Project
+    rows: Sequence[Mapping[str, Any]]
+    answers: Sequence[tuple[Served, Sequence[int], np.ndarray]]
+    via: str
+
+
+class Recorder(Protocol):
+    """Writes an entry down; the reply leaves only when that is done."""
+
+    def __call__(self, entry: Entry) -> Awaitable[None]:
+        """Raises JournalFull when it cannot, and answers must not go unrecorded."""
+        ...
+
+
+def json_response(
+    content: Any, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    """A JSON reply."""
+    return Response(msgspec.json.encode(content), status, headers, media_type="application/json")
+
+
+class Predictor:
+    """Answers `POST …/predict` of one project."""
+
+    def __init__(
+        self,
+        project: Project,
+        routes: Routes,
+        record: Recorder,
+        metrics: Metrics,
+        *,
+        max_body: int,
+        max_rows: int,
+        max_pixels: int,
+        ids: Callable[[], Any] | None = None,
+        clock_ns: Callable[[], int] = time.time_ns,
+        timer: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.project = project
+        self.reader = RowReader(project, max_rows)
+        self._routes = routes
+        self._record = record
+        self._metrics = metrics
+        self._max_body = max_body
+        self._max_pixels = max_pixels
+        self._ids = ids or Ids()
+        self._clock_ns = clock_ns
+        self._timer = timer
+
+    async def __call__(self, request: Request) -> Response:
+        """The reply to one request; every refusal is a 4xx or 503 with a sentence."""
+        started = self._timer()
+        try:
+            if request.headers.get("content-type", "").startswith("multipart/form-data"):
+                response = await self._picture(request, started)
+            else:
+                response = await self._json(request, started)
+        except ClientDisconnect:
+            response = Response(status_code=400)
+        self._metrics.request(self.project.name, response.status_code, self._timer() - started)
+        return response
+
+    async def _json(self, request: Request, started: float) -> Response:
+        try:
+            rows, single = self.reader.read(await read_body(request, self._max_body))
+            answer = await self._answer(
+                rows, single, self._models(request.query_params.get("model")), "json", started
+            )
+            content = self.project.contract.reply(answer)
+        except ValidationError as error:
+            status, refusal = refusal_of(error)
+            return json_response(refusal.model_dump(), status)
+        except TimonelError as error:
+            return json_response({"detail": str(error)}, error.status, _retry(error))
+        return json_response(content, headers=_headers(answer))
+
+    async def _picture(self, request: Request, started: float) -> Response:
+        upload = self.project.contract.upload
+        identifier = str(self._ids())
+        headers: dict[str, str] = {}
+        try:
+            row, model = await self._read_picture(request)
+            answer = await self._answer(
+                [row], True, [self.project.model(model).name], "upload", started, identifier
+            )
+            content = (upload.reply if upload else self.project.contract.reply)(answer)
+            return json_response(content, headers=_headers(answer))
+        except ValidationError as error:
+            status, refusal = refusal_of(error)
+            sentence = str(refusal.detail)
+        except TimonelError as error:
+            status, sentence, headers = error.status, str(error), _retry(error)
+        if upload:
+            seconds = self._timer() - started
+            content = upload.refusal(status, sentence, identifier, seconds)
+        else:
+            content = {"detail": sentence}
+        return json_response(content, status, headers)
+
+    async def _read_picture(self, request: Request) -> tuple[BaseModel, str | None]:
+        """The prepared picture of a form, as a row, and the name of the model asked."""
+        column = self.project.columns[0]
+        if column.image is None:
+            raise UnsupportedBody(
+                f"Project {self.project.name} takes no pictures; expected a JSON body."
+            )
+        form = await read_form(request, self._max_body)
+        upload = self.project.contract.upload
+        model = form.get("model")
+        if isinstance(model, UploadFile):
+            raise BadForm("Expected form field 'model' to be a name, got a file.")
+        if not model and upload and upload.model_required:
+            raise BadForm(
+                "Expected form field 'model' with a model's name, got none.",
+                remedy=f"Models: {', '.join(self.project.model_names)}.",
+            )
+        self.project.model(model or None)  # an unknown model is said before the picture is read
+        image = form.get("image")
+        if not isinstance(image, UploadFile):
+            got = "none" if image is None else "text"
+            raise BadForm(f"Expected form field 'image' with a picture file, got {got}.")
+        content = await image.read()
+        row = await anyio.to_thread.run_sync(self._prepare, content)
+        return row, model or None
+
+    def _prepare(self, content: bytes) -> BaseModel:
+        from timonel.data.pictures import prepare
+        from timonel.tensors import picture_of
+
+        column = self.project.columns[0]
+        if column.image is None:  # _read_picture has refused these
+            raise TypeError(column.kind)
+        pixels = prepare(
+            content,
+            height=column.image.height,
+            width=column.image.width,
+            max_pixels=self._max_pixels,
+        )
+        # Prepared pixels are in range by construction: nothing is left to validate.
+        return self.reader.row.model_construct(**{column.name: picture_of(column, pixels)})
+
+    def _models(self, asked: str | None) -> list[str]:
+        if asked is not None:
+            return [self.project.model(asked).name]
+        names = self.project.model_names
+        return list(names) if self.project.contract.models == "all" else [names[0]]
+
+    async def _answer(
+        self,
+        rows: Sequence[BaseModel],
+        single: bool,
+        models: Sequence[str],
+        via: str,
+        started: float,
+        identifier: str | None = None,
+    ) -> Answer:
+        served = [self._routes.champion(self.project.name, model) for model in models]
+        values = {
+            column.name: [getattr(row, column.name) for row in rows]
+            for column in self.project.columns
+        }
+        arrays = arrays_of(self.project.columns, values)
+        results = [(version, *await self._run(version, arrays, len(rows))) for version in served]
+        unique = self._ids() if identifier is None else uuid_of(identifier)
+        answer = Answer(
+            id=str(unique),
+            labels={
+                version.champion.model: [version.model.signature.classes[i] for i in indices]
+                for version, indices, _ in results
+            },
+            scores={version.champion.model: scores for version, _, scores in results},
+            classes={v.champion.model: v.model.signature.classes for v in served},
+            versions={version.champion.model: version.label for version in served},
+            seconds=self._timer() - started,
+            single=single,
+        )
+        if rows:
+            await self._record(
+                Entry(
+                    id=unique.bytes,
+                    time_ns=self._clock_ns(),
+                    project=self.project,
+                    rows=[row.__dict__ for row in rows],
+                    answers=results,
+                    via=via,
+                )
+            )
+        for version in served:
+            self._metrics.predicted(version.label, len(rows))
+        return answer
+
+    async def _run(
+        self, version: Served, arrays: Arrays, rows: int
+    ) -> tuple[list[int], np.ndarray]:
+        if version.is_quick(rows):
+            indices, scores = version.model.predict(arrays)
+        else:
+            indices, scores = await anyio.to_thread.run_sync(version.model.predict, arrays)
+        return indices.tolist(), scores
+
+
+class BadForm(BadRequest):
+    """A multipart form without what it must have."""
+
+    status = 422
+
+
+class UnsupportedBody(BadRequest):
+    """A content type that the project does not take."""
+
+    status = 415
+
+
+def uuid_of(identifier: str) -> Any:
+    """An id's text as a UUID."""
+    import uuid
+
+    return uuid.UUID(identifier)
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """The body's bytes.
+
+    Raises:
+        BodyTooLarge: before more than `limit` bytes were kept.
+    """
+    declared = request.headers.get("content-length", "")
+    size = int(declared) if declared.isdigit() else 0
+    chunks: list[bytes] = []
+    if size <= limit:
+        size = 0
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > limit:
+                break
+            chunks.append(chunk)
+    if size > limit:
+        raise BodyTooLarge(
+            f"Expected a body of at most {limit:,} bytes, got {size:,} or more.",
+            remedy="Send less at a time, or raise TIMONEL_MAX_BODY.",
+        )
+    return b"".join(chunks)
+
+
+async def read_form(request: Request, limit: int) -> Mapping[str, Any]:
+    """The fields of a multipart form of at most `limit` bytes.
+
+    Raises:
+        BadRequest: it cannot be read as a form.
+    """
+    body = await read_body(request, limit)
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    try:
+        return await Request(request.scope, receive).form(
+            max_files=4, max_fields=16, max_part_size=limit
+        )
+    except HTTPException as error:
+        raise BadRequest(f"Expected a multipart form, got: {error.detail}") from None
+    except (ValueError, KeyError, LookupError) as error:
+        raise BadRequest(f"Expected a multipart form, got: {error}") from None
+
+
+def _headers(answer: Answer) -> dict[str, str]:
+    return {
+        "X-Prediction-Id": answer.id,
+        "X-Model-Version": ", ".join(answer.versions.values()),
+    }
+
+
+def _retry(error: TimonelError) -> dict[str, str]:
+    return {"Retry-After": "2"} if isinstance(error, NotReady) else {}

@@ -1,0 +1,66 @@
+"""What was answered, as the journal keeps it."""
+
+import asyncio
+from collections.abc import Mapping
+
+from timonel.journal.append import Journal
+from timonel.journal.records import Answered, Meta, Record, Value, encode, image_bytes, kinds_of
+from timonel.project import Project
+from timonel.schema import Column
+from timonel.serving.predict import Entry
+from timonel.serving.routing import Served
+
+__all__ = ["JournalRecorder"]
+
+
+class JournalRecorder:
+    """Turns entries into journal records; used from one event loop."""
+
+    def __init__(self, journal: Journal, environment: str) -> None:
+        self._journal = journal
+        self._environment = environment
+        self._announced: set[str] = set()
+
+    def __call__(self, entry: Entry) -> "asyncio.Future[None]":
+        """Done when the entry is in the file."""
+        for served, _, _ in entry.answers:
+            if served.label not in self._announced:
+                self._journal.announce(_meta(entry.project, served))
+                self._announced.add(served.label)
+        columns = entry.project.columns
+        record = Record(
+            id=entry.id,
+            time_ns=entry.time_ns,
+            project=entry.project.name,
+            rows=[tuple(_value(column, row) for column in columns) for row in entry.rows],
+            answers=[
+                Answered(
+                    served.champion.model,
+                    served.label,
+                    [served.model.signature.classes[index] for index in indices],
+                    scores.astype("<f4", copy=False).tobytes(),
+                )
+                for served, indices, scores in entry.answers
+            ],
+            via=entry.via,
+            environment=self._environment,
+        )
+        return self._journal.append(encode(record))
+
+
+def _meta(project: Project, served: Served) -> Meta:
+    return Meta(
+        project=project.name,
+        columns=kinds_of(project.columns),
+        model=served.champion.model,
+        version=served.label,
+        classes=served.model.signature.classes,
+        text_log=project.text_log,
+    )
+
+
+def _value(column: Column, row: Mapping[str, object]) -> Value:
+    value = row[column.name]
+    if column.image:
+        return image_bytes(value)  # type: ignore[arg-type]
+    return getattr(value, "value", value)  # type: ignore[return-value]

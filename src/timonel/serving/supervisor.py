@@ -1,0 +1,258 @@
+"""The parent of the workers: owns the socket, replaces workers that end, keeps up what they need."""
+
+import contextlib
+import logging
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+from timonel.errors import TimonelError
+from timonel.ids import Ids
+from timonel.project import Project
+from timonel.serving.upkeep import Upkeep
+from timonel.settings import Settings
+
+__all__ = ["PortTaken", "Supervisor"]
+
+_log = logging.getLogger(__name__)
+
+_POLL_SECONDS = 0.05
+_READY_SECONDS = 60.0
+_DRAIN_SECONDS = 12.0
+_MOST_BACKOFF = 2.0
+
+
+class PortTaken(TimonelError):
+    """Another program listens on the address."""
+
+    exit_code = 8
+
+
+@dataclass
+class _Worker:
+    """A worker's process; `ready` is a pipe that it writes to when it has loaded."""
+
+    number: int
+    process: subprocess.Popen[bytes]
+    ready: int
+    started: float
+    is_ready: bool = False
+
+
+@dataclass
+class _Slot:
+    """The place of a worker, which outlives the processes that fill it."""
+
+    number: int
+    worker: _Worker | None = None
+    failures: int = 0
+    not_before: float = 0.0
+
+
+@dataclass
+class Supervisor:
+    """Serves projects until it is told to stop; see `run`.
+
+    `names` are what workers load the projects by (a bundled name or a path). `say` is told what a
+    person should read. `on_ready` is called once, when the first worker answers.
+    """
+
+    names: Sequence[str]
+    projects: Sequence[Project]
+    settings: Settings
+    at_root: bool
+    say: Callable[[str], None] = lambda sentence: None
+    on_ready: Callable[[], None] = lambda: None
+    _slots: list[_Slot] = field(default_factory=list)
+    _children: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    _stopping: threading.Event = field(default_factory=threading.Event)
+
+    def run(self) -> None:
+        """Serve until SIGINT or SIGTERM; then drain the workers and export the journal.
+
+        Raises:
+            PortTaken: the address is in use.
+            TimonelError: no worker could start.
+        """
+        settings = self.settings
+        boot = Ids()().hex
+        metrics_folder = settings.serving_folder / f"metrics-{os.getpid()}"
+        listener = self._listen()
+        upkeep = Upkeep(settings, self.projects)
+        with self._signals():
+            try:
+                metrics_folder.mkdir(parents=True, exist_ok=True)
+                upkeep.start()
+                self._slots = [_Slot(number) for number in range(settings.workers)]
+                self._loop(listener, boot, metrics_folder)
+            finally:
+                self._stop_workers()
+                listener.close()
+                upkeep.stop()
+                shutil.rmtree(metrics_folder, ignore_errors=True)
+
+    def stop(self) -> None:
+        """End `run`; may be called from any thread or a signal handler."""
+        self._stopping.set()
+
+    @property
+    def address(self) -> str:
+        """Where it listens, as a URL."""
+        host = f"[{self.settings.host}]" if ":" in self.settings.host else self.settings.host
+        return f"http://{host}:{self._port}"
+
+    @property
+    def worker_pids(self) -> list[int]:
+        """The processes that answer now."""
+        return [slot.worker.process.pid for slot in self._slots if slot.worker]
+
+    def _listen(self) -> socket.socket:
+        host, port = self.settings.host, self.settings.port
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except OSError as error:
+            listener.close()
+            raise PortTaken(
+                f"Expected to listen on {host}:{port}, got: {error.strerror or error}.",
+                remedy="Stop what listens there, or choose another with --port.",
+            ) from None
+        listener.listen(2048)
+        listener.set_inheritable(True)
+        self._port = listener.getsockname()[1]
+        return listener
+
+    @contextlib.contextmanager
+    def _signals(self):  # type: ignore[no-untyped-def]
+        def stop(number: int, frame: FrameType | None) -> None:
+            self._stopping.set()
+
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        former = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in former.items():
+                signal.signal(number, handler)
+
+    def _loop(self, listener: socket.socket, boot: str, metrics_folder: Path) -> None:
+        announced = False
+        while not self._stopping.is_set():
+            now = time.monotonic()
+            for slot in self._slots:
+                self._tend(slot, now, listener, boot, metrics_folder)
+            if not announced and any(s.worker and s.worker.is_ready for s in self._slots):
+                announced = True
+                self.on_ready()
+            self._stopping.wait(_POLL_SECONDS)
+
+    def _tend(
+        self, slot: _Slot, now: float, listener: socket.socket, boot: str, metrics_folder: Path
+    ) -> None:
+        """Start, look after and replace the worker of one slot."""
+        worker = slot.worker
+        if worker is None:
+            if now >= slot.not_before:
+                slot.worker = self._start(slot.number, listener, boot, metrics_folder)
+            return
+        if not worker.is_ready:
+            worker.is_ready = bool(select.select([worker.ready], [], [], 0)[0]) and bool(
+                os.read(worker.ready, 1)
+            )
+            if worker.is_ready:
+                slot.failures = 0
+        code = worker.process.poll()
+        late = not worker.is_ready and now - worker.started > _READY_SECONDS
+        if code is None and not late:
+            return
+        if late:
+            worker.process.kill()
+            worker.process.wait()
+        self._forget(worker, metrics_folder)
+        slot.worker = None
+        # A worker that served is replaced at once; one that cannot start must not spin.
+        slot.failures = 0 if worker.is_ready else slot.failures + 1
+        slot.not_before = now + min(_MOST_BACKOFF, 0.1 * 2**slot.failures if slot.failures else 0)
+        if slot.failures >= 5:
+            raise TimonelError(
+                f"Worker {slot.number} ended {slot.failures} times before it was ready "
+                f"(last exit code {code}).",
+                remedy="Its messages above say why; check with: timonel check "
+                + " ".join(self.names),
+            )
+        self.say(f"Worker {slot.number} ended ({_ending(code)}); starting another.")
+
+    def _start(
+        self, number: int, listener: socket.socket, boot: str, metrics_folder: Path
+    ) -> _Worker:
+        reading, writing = os.pipe()
+        os.set_inheritable(writing, True)
+        command = [
+            sys.executable,
+            "-m",
+            "timonel.serving.worker",
+            *self.names,
+            *("--socket", str(listener.fileno())),
+            *("--ready", str(writing)),
+            *("--worker", str(number)),
+            *("--boot", boot),
+            *(["--at-root"] if self.at_root else []),
+        ]
+        process = subprocess.Popen(
+            command,
+            pass_fds=(listener.fileno(), writing),
+            env=os.environ
+            | self._environment()
+            | {"PROMETHEUS_MULTIPROC_DIR": str(metrics_folder)},
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C is for the supervisor, which then drains
+        )
+        os.close(writing)
+        return _Worker(number, process, reading, time.monotonic())
+
+    def _environment(self) -> dict[str, str]:
+        """The settings that workers read, as this supervisor was given them."""
+        given = self.settings.model_dump(mode="json", exclude_none=True)
+        given["home"] = str(self.settings.root)
+        return {f"TIMONEL_{name.upper()}": str(value) for name, value in given.items()}
+
+    def _forget(self, worker: _Worker, metrics_folder: Path) -> None:
+        os.close(worker.ready)
+        # Gauges of a dead process must not count; its counters must.
+        for path in metrics_folder.glob(f"gauge_*_{worker.process.pid}.db"):
+            path.unlink(missing_ok=True)
+
+    def _stop_workers(self) -> None:
+        workers = [slot.worker for slot in self._slots if slot.worker]
+        for worker in workers:
+            worker.process.terminate()
+        deadline = time.monotonic() + _DRAIN_SECONDS
+        for worker in workers:
+            try:
+                worker.process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                worker.process.kill()
+                worker.process.wait()
+            os.close(worker.ready)
+        self._slots = []
+
+
+def _ending(code: int | None) -> str:
+    if code is not None and code < 0:
+        with contextlib.suppress(ValueError):
+            return signal.Signals(-code).name
+    return f"exit code {code}"

@@ -1,0 +1,146 @@
+"""What is kept up while workers answer: the versions on local disk, and the journal's export.
+
+It runs in the supervisor, on threads of its own. Whatever it talks to may be down: it says so in
+the state that workers read, and tries again.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+
+from timonel.errors import TimonelError
+from timonel.journal.segments import adopt, export
+from timonel.project import Project
+from timonel.serving.state import Champion, Progress, State, read_state, write_state
+from timonel.settings import Settings
+from timonel.stores.artifacts import fetch_version, save_version
+from timonel.stores.database import Database
+from timonel.stores.objects import ObjectStore
+from timonel.stores.runs import Runs
+from timonel.stores.segments import Segments
+from timonel.stores.versions import EMBEDDED, Versions
+
+__all__ = ["Upkeep"]
+
+_log = logging.getLogger(__name__)
+
+_FOLLOW_SECONDS = 0.1
+_EXPORT_SECONDS = 1.0
+
+
+class Upkeep:
+    """Mirrors what the database says into the home's `serving/`, and exports the journal."""
+
+    def __init__(self, settings: Settings, projects: Sequence[Project]) -> None:
+        self._settings = settings
+        self._projects = projects
+        self._database: Database | None = None
+        self._objects: ObjectStore | None = None
+        self._state = read_state(settings.serving_folder) or State()
+        self._stop = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._export_trouble: str | None = None
+
+    def start(self) -> None:
+        """Prepare what can serve at once, then keep following on threads."""
+        self.follow()
+        write_state(self._settings.serving_folder, self._state)
+        for name, act, seconds in (
+            ("follow", self.follow, _FOLLOW_SECONDS),
+            ("export", self.export_journal, _EXPORT_SECONDS),
+        ):
+            thread = threading.Thread(
+                target=self._repeat, args=(act, seconds), name=f"timonel-{name}", daemon=True
+            )
+            thread.start()
+            self._threads.append(thread)
+
+    def stop(self) -> None:
+        """Stop the threads and export what the workers left."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(timeout=10)
+        self.export_journal()
+
+    @property
+    def state(self) -> State:
+        """What workers were told last."""
+        return self._state
+
+    def _repeat(self, act: Callable[[], None], seconds: float) -> None:
+        while not self._stop.wait(seconds):
+            try:
+                act()
+            except Exception:
+                _log.exception("Upkeep failed; it is tried again")
+
+    def _stores(self) -> tuple[Database, ObjectStore]:
+        if self._database is None or self._objects is None:
+            self._database = Database.open(self._settings.database_url)
+            self._objects = ObjectStore.open(self._settings.objects_url)
+            self._deploy_embedded(self._database, self._objects)
+        return self._database, self._objects
+
+    def _deploy_embedded(self, database: Database, objects: ObjectStore) -> None:
+        """Make the versions that ship with a project serve where there is no other yet."""
+        versions = Versions(database)
+        for project in self._projects:
+            for model in project.models:
+                if model.embedded is None or versions.list(project.name, model.name):
+                    continue
+                digest = save_version(model.embedded, objects)
+                names = (project.name, model.name, EMBEDDED)
+                why = "ships with the project"
+                versions.add(*names, digest=digest, who="package", reason=why)
+                for state in ("challenger", "champion"):
+                    versions.move(*names, state, who="package", reason=why)
+
+    def follow(self) -> None:
+        """Fetch the champions' files, then tell the workers."""
+        degraded: list[str] = []
+        state = self._state
+        try:
+            database, objects = self._stores()
+            champions = tuple(
+                Champion(v.project, v.model, v.number, v.digest)
+                for v in Versions(database).champions()
+            )
+            known = set(self._state.champions)
+            for champion in champions:
+                if champion not in known or not self._has_files(champion):
+                    fetch_version(champion.digest, objects, self._settings.serving_folder)
+            state = State(champions=champions, runs=self._progress(database))
+        except (TimonelError, OSError) as error:
+            degraded.append(f"The last known versions answer: {error}")
+        if self._export_trouble:
+            degraded.append(self._export_trouble)
+        state = State(champions=state.champions, runs=state.runs, degraded=tuple(degraded))
+        if state != self._state:
+            write_state(self._settings.serving_folder, state)
+            self._state = state
+
+    def _has_files(self, champion: Champion) -> bool:
+        return (self._settings.serving_folder / champion.digest).is_dir()
+
+    def _progress(self, database: Database) -> tuple[Progress, ...]:
+        runs = Runs(database)
+        progress = []
+        for project in self._projects:
+            run = runs.active(project.name)
+            if run is not None:
+                steps = runs.steps(run.id)
+                at = next((step for step in reversed(steps) if step.status == "running"), None)
+                share = f", {at.share:.0%}" if at and at.share is not None else ""
+                note = f"step {at.name}{share}" if at else "its start"
+                progress.append(Progress(project.name, run.id, run.status, note))
+        return tuple(progress)
+
+    def export_journal(self) -> None:
+        """Turn closed journal files, and those of dead workers, into segments."""
+        try:
+            for path in adopt(self._settings.journal_folder):
+                database, objects = self._stores()
+                export(path, objects, Segments(database))
+            self._export_trouble = None
+        except (TimonelError, OSError) as error:
+            self._export_trouble = f"The journal waits to be exported: {error}"

@@ -1,0 +1,178 @@
+"""One process that answers: it loads versions, listens on the shared socket, and follows the state.
+
+Started by the supervisor as `python -m timonel.serving.worker`; it ends when its parent does.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import threading
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+from fastapi import FastAPI
+
+from timonel.journal.append import Journal
+from timonel.project import Project, load_project
+from timonel.serving.app import build_app
+from timonel.serving.metrics import Metrics
+from timonel.serving.predict import Predictor
+from timonel.serving.recorder import JournalRecorder
+from timonel.serving.routing import Routes
+from timonel.serving.state import State, read_state
+from timonel.settings import Settings
+
+__all__ = ["main", "worker_app"]
+
+_FOLLOW_SECONDS = 0.1
+_DRAIN_SECONDS = 10
+
+
+def worker_app(
+    projects: Sequence[Project],
+    settings: Settings,
+    *,
+    at_root: bool,
+    worker: str = "0",
+    boot: str = "boot",
+    on_ready: int | None = None,
+) -> FastAPI:
+    """The application of one worker; when it has loaded what there is, `on_ready` (a pipe's file
+    descriptor) gets a byte."""
+    routes = Routes(projects, settings.serving_folder)
+    journal = Journal(
+        settings.journal_folder,
+        worker=worker,
+        boot=boot,
+        policy=settings.journal_full,
+        fsync=settings.journal_fsync,
+        rotate_bytes=settings.journal_rotate_bytes,
+        rotate_seconds=settings.journal_rotate_seconds,
+    )
+    recorder = JournalRecorder(journal, settings.environment)
+    metrics = Metrics()
+    predictors = [
+        Predictor(
+            project,
+            routes,
+            recorder,
+            metrics,
+            max_body=settings.max_body,
+            max_rows=settings.max_rows,
+            max_pixels=settings.max_pixels,
+        )
+        for project in projects
+    ]
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        follower = _Follower(routes, settings.serving_folder)
+        await asyncio.to_thread(follower.step)
+        follower.start()
+        if on_ready is not None:
+            os.write(on_ready, b"1")
+            os.close(on_ready)
+        watch = asyncio.create_task(_watch_journal(journal, metrics))
+        try:
+            yield
+        finally:
+            watch.cancel()
+            follower.stop()
+            journal.close()
+
+    return build_app(
+        projects,
+        predictors,
+        routes,
+        metrics,
+        at_root=at_root,
+        origins=[origin for origin in settings.origins.split(",") if origin],
+        lifespan=lifespan,
+    )
+
+
+async def _watch_journal(journal: Journal, metrics: Metrics) -> None:
+    while True:
+        metrics.unrecorded(journal.lost)
+        await asyncio.sleep(1)
+
+
+class _Follower:
+    """Reads the state on a thread, so that loading a version never holds up an answer."""
+
+    def __init__(self, routes: Routes, serving_folder: Path) -> None:
+        self._routes = routes
+        self._folder = serving_folder
+        self._seen: State | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="timonel-follow", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join(timeout=_DRAIN_SECONDS)
+
+    def step(self) -> None:
+        """Follow the state when it changed, or when a version did not load last time."""
+        state = read_state(self._folder)
+        if state is not None and (state != self._seen or not self._routes.settled()):
+            self._routes.follow(state)
+            self._seen = state
+
+    def _run(self) -> None:
+        while not self._stop.wait(_FOLLOW_SECONDS):
+            self.step()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Serve until SIGTERM, then finish what is being answered."""
+    import uvicorn
+
+    parser = argparse.ArgumentParser(prog="timonel.serving.worker")
+    parser.add_argument("projects", nargs="+")
+    parser.add_argument("--socket", type=int, required=True)
+    parser.add_argument("--ready", type=int, required=True)
+    parser.add_argument("--worker", required=True)
+    parser.add_argument("--boot", required=True)
+    parser.add_argument("--at-root", action="store_true")
+    given = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    app = worker_app(
+        [load_project(name) for name in given.projects],
+        Settings(),
+        at_root=given.at_root,
+        worker=given.worker,
+        boot=given.boot,
+        on_ready=given.ready,
+    )
+    listener = socket.socket(fileno=given.socket)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=_DRAIN_SECONDS,
+        )
+    )
+    threading.Thread(target=_end_with_parent, args=(server,), daemon=True).start()
+    server.run(sockets=[listener])
+
+
+def _end_with_parent(server: "uvicorn.Server") -> None:  # noqa: F821
+    """An orphan would hold the port and a journal that nobody exports."""
+    parent = os.getppid()
+    pause = threading.Event()
+    while not pause.wait(0.5):
+        if os.getppid() != parent:
+            server.should_exit = True
+            return
+
+
+if __name__ == "__main__":
+    main()
