@@ -1,0 +1,204 @@
+"""Files: where one is looked for, and how one is downloaded."""
+
+import hashlib
+import os
+import shutil
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from timonel.errors import SourceError
+from timonel.project import File, Read
+
+if TYPE_CHECKING:
+    import requests
+
+__all__ = ["locate"]
+
+_CONNECT_SECONDS = 3.0  # a machine without a network must know within a few seconds
+_READ_SECONDS = 30.0
+_PAUSES = (0.0, 0.5, 2.0)  # before each attempt
+_TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
+_CHUNK = 1 << 18
+
+
+class _Unfit(Exception):
+    """One place does not have the file; the message says why."""
+
+
+class _Transient(_Unfit):
+    """The same place may have it a moment later."""
+
+
+def locate(file: File, read: Read) -> Path:
+    """The path of a file, downloaded if need be.
+
+    Looked for in this order: the data folder, the path itself, the cache, each address. The
+    `sha256` is checked wherever it was found; a cached copy that fails it is fetched again.
+
+    Raises:
+        SourceError: it is nowhere, naming every place that was tried, or its content is not the
+            expected one.
+    """
+    tried: list[str] = []
+    places = [Path(file.name).expanduser()]
+    if read.folder is not None:
+        places.insert(0, read.folder / file.name)
+    for place in places:
+        if place.is_file():
+            if wrong := _mismatch(file, place):
+                raise SourceError(
+                    f"{place}: {wrong}.",
+                    remedy="Replace the file, or correct the sha256 in the project's definition.",
+                )
+            return place
+        tried.append(f"{place.absolute()} (no such file)")
+    cached = _cached(file, read)
+    if cached.is_file():
+        if not (wrong := _mismatch(file, cached)):
+            return cached
+        tried.append(f"{cached} ({wrong})")
+    unreachable: set[str] = set()
+    for url in file.urls:
+        try:
+            return _fetch(file, url, cached, read, unreachable)
+        except _Unfit as error:
+            tried.append(f"{url} ({error})")
+    raise SourceError(
+        f"Expected the file {file.name}, found it nowhere. Tried: {'; '.join(tried)}.",
+        remedy=f"Put {file.name} into a folder and name that folder in TIMONEL_DATA"
+        + (f" (now {read.folder})." if read.folder else "."),
+    )
+
+
+def _mismatch(file: File, path: Path) -> str | None:
+    if file.sha256 is None:
+        return None
+    with path.open("rb") as stream:
+        got = hashlib.file_digest(stream, "sha256").hexdigest()
+    return None if got == file.sha256.lower() else f"expected sha256 {file.sha256}, got {got}"
+
+
+def _cached(file: File, read: Read) -> Path:
+    # Two projects may both call a file train.csv: without a checksum the addresses tell them apart.
+    key = file.sha256 or hashlib.sha256("\n".join((file.name, *file.urls)).encode()).hexdigest()
+    return read.cache / key.lower() / Path(file.name).name
+
+
+def _fetch(file: File, url: str, target: Path, read: Read, unreachable: set[str]) -> Path:
+    parts = urlsplit(url)
+    if parts.scheme == "file":
+        path = Path(unquote(parts.path))
+        if not path.is_file():
+            raise _Unfit("no such file")
+        if wrong := _mismatch(file, path):
+            raise _Unfit(wrong)
+        return path
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise _Unfit("expected an address that starts with https://, http:// or file://")
+    if parts.netloc in unreachable:
+        raise _Unfit("the host could not be reached")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=target.parent, suffix=".part")
+        os.close(handle)
+    except OSError as error:
+        raise SourceError(
+            f"Expected to write to the cache {read.cache}, got: {error}.",
+            remedy="Make it writable or set TIMONEL_HOME to another folder.",
+        ) from None
+    part = Path(name)
+    try:
+        _with_retries(lambda: _download(url, part, target.name, read, unreachable))
+        if wrong := _mismatch(file, part):
+            raise _Unfit(wrong)
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+    return target
+
+
+def _with_retries(attempt: Callable[[], None]) -> None:
+    for number, pause in enumerate(_PAUSES, 1):
+        time.sleep(pause)
+        try:
+            attempt()
+        except _Transient as error:
+            if number == len(_PAUSES):
+                raise _Unfit(f"{error}; {number} attempts") from None
+        else:
+            return
+
+
+def _download(url: str, part: Path, name: str, read: Read, unreachable: set[str]) -> None:
+    import requests
+
+    phrase = f"downloading {name}"
+    read.report(phrase, None)
+    answered = False
+    try:
+        if not requests.utils.get_environ_proxies(url) and not _resolves(url):
+            raise requests.ConnectTimeout
+        with requests.get(
+            url,
+            stream=True,
+            timeout=(_CONNECT_SECONDS, _READ_SECONDS),
+            headers={"Accept-Encoding": "identity", "User-Agent": "timonel"},
+        ) as response:
+            answered = True
+            _refuse(response)
+            total = int(response.headers.get("Content-Length") or 0)
+            _room(part, total)
+            done = 0
+            with part.open("wb") as stream:
+                for chunk in response.iter_content(_CHUNK):
+                    done += stream.write(chunk)
+                    read.report(phrase, min(done / total, 1.0) if total else None)
+    except requests.exceptions.ChunkedEncodingError:
+        raise _Transient("the connection broke off") from None
+    except requests.ReadTimeout:
+        raise _Transient(f"no answer for {_READ_SECONDS:g} s") from None
+    except requests.ConnectionError as error:
+        if answered:
+            raise _Transient("the connection broke off or stood still") from None
+        unreachable.add(urlsplit(url).netloc)
+        reason = "certificate refused" if isinstance(error, requests.exceptions.SSLError) else ""
+        raise _Unfit(reason or "the host could not be reached") from None
+    except requests.RequestException as error:
+        raise _Unfit(f"{type(error).__name__}: {error}") from None
+
+
+def _refuse(response: "requests.Response") -> None:
+    if response.status_code in _TRANSIENT:
+        raise _Transient(f"HTTP status {response.status_code}")
+    if response.status_code != 200:
+        raise _Unfit(f"HTTP status {response.status_code}")
+
+
+def _room(part: Path, size: int) -> None:
+    free = shutil.disk_usage(part.parent).free
+    if size > free:
+        raise _Unfit(f"{size:,} bytes, and only {free:,} are free in {part.parent}")
+
+
+def _resolves(url: str) -> bool:
+    """Whether the host's name is known in time: the system's own look-up takes no time-out."""
+    parts = urlsplit(url)
+    known = threading.Event()
+
+    def look_up() -> None:
+        try:
+            socket.getaddrinfo(parts.hostname, parts.port or 443)
+        except OSError:
+            return
+        known.set()
+
+    thread = threading.Thread(target=look_up, daemon=True)
+    thread.start()
+    thread.join(_CONNECT_SECONDS)
+    return known.is_set()
