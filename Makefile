@@ -8,8 +8,7 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-# The lock names every package and its hashes, so pip has nothing to resolve.
-INSTALL := $(PIP) install --quiet --no-input
+INSTALL := $(PIP) install --quiet --quiet --no-input
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \
 	--generate-hashes --no-emit-index-url --no-annotate --custom-compile-command 'make lock'
 
