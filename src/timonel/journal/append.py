@@ -5,14 +5,14 @@ This runs on the event loop, so what it costs every answer waits for.
 
 import asyncio
 import errno
-import fcntl
 import os
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from timonel.errors import JournalFull
+from timonel.journal.files import CLOSED, OPEN, take
 from timonel.journal.records import FORMAT, MAGIC, Header, Meta, encode, frame
 
 __all__ = ["Journal"]
@@ -22,16 +22,6 @@ _CANNOT_RESERVE = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno
 
 _sync: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)
 _reserve: Callable[[int, int, int], None] | None = getattr(os, "posix_fallocate", None)
-
-
-class _Written(asyncio.Future[None]):
-    """Done when a group is in the file; shared by all who wait for that group.
-
-    So one of them being cancelled (a client that hangs up) must not cancel it for the others.
-    """
-
-    def cancel(self, msg: Any | None = None) -> bool:  # noqa: ARG002 (asyncio's signature)
-        return False
 
 
 class Journal:
@@ -80,7 +70,7 @@ class Journal:
         self._ahead = reserve if _reserve else 0
         self._metas = {item.key: item for item in meta}
         self._payloads: list[bytes] = []
-        self._group: _Written | None = None
+        self._waiting: list[asyncio.Future[None]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._sequence = 0
         self._path: Path | None = None
@@ -95,13 +85,13 @@ class Journal:
         Raises (when awaited):
             JournalFull: it could not be written, and the policy is `refuse`.
         """
-        self._payloads.append(payload)
-        group = self._group
-        if group is None:
-            loop = asyncio.get_running_loop()
-            group = self._group = _Written(loop=loop)
+        loop = asyncio.get_running_loop()
+        if not self._waiting:
             loop.call_soon(self.flush)
-        return group
+        waiting = loop.create_future()
+        self._payloads.append(payload)
+        self._waiting.append(waiting)
+        return waiting
 
     def announce(self, meta: Meta) -> None:
         """Explain a version, before its first record."""
@@ -120,27 +110,34 @@ class Journal:
 
     def flush(self) -> None:
         """Write what waits now; the event loop calls this once a turn."""
-        payloads, group = self._payloads, self._group
-        self._payloads, self._group = [], None
-        if group is None:
+        payloads, waiting = self._payloads, self._waiting
+        if not payloads:
             return
+        self._payloads, self._waiting = [], []
+        failure: OSError | None = None
         try:
             self._write(payloads)
         except OSError as error:
             if self.policy == "answer":
                 self.lost += len(payloads)
-                group.set_result(None)
             else:
                 self.refused += len(payloads)
-                group.set_exception(self._full(error))
-        except BaseException as error:
-            group.set_exception(error)  # nobody may wait forever
+                failure = error
+        except BaseException:
+            for future in waiting:
+                future.cancel()  # nobody may wait forever
             raise
         else:
             self.written += len(payloads)
-            group.set_result(None)
             if self._size >= self.rotate_bytes:
                 self.rotate()
+        for future in waiting:
+            if future.done():  # cancelled: its client hung up
+                continue
+            if failure is None:
+                future.set_result(None)
+            else:
+                future.set_exception(self._full(failure))
 
     def rotate(self) -> None:
         """Close the current file, if there is one; the next record starts another."""
@@ -153,7 +150,7 @@ class Journal:
         self._path, self._fd = None, -1
         try:
             os.ftruncate(fd, self._size)
-            path.rename(path.with_suffix(".closed"))
+            path.rename(path.with_suffix(CLOSED))
         except OSError:
             pass  # left as it is, it is adopted like the file of a writer that died
         finally:
@@ -184,12 +181,12 @@ class Journal:
             # same name; a file is exported once under its name.
             now = self._clock()
             self._sequence = max(now, self._sequence + 1)
-            path = self.folder / f"{self.boot}-{self.worker}-{self._sequence:020d}.open"
+            path = self.folder / f"{self.boot}-{self.worker}-{self._sequence:020d}{OPEN}"
             try:
                 fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o640)
             except FileExistsError:
                 continue
-            if self._lock(fd, path):
+            if take(fd, path):
                 break
             os.close(fd)
         self._path, self._fd, self._size, self._reserved = path, fd, 0, 0
@@ -201,15 +198,6 @@ class Journal:
         except OSError:
             self._abandon()
             raise
-
-    @staticmethod
-    def _lock(fd: int, path: Path) -> bool:
-        """Whether the new file is ours: one who adopts may have been quicker than the lock."""
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return os.fstat(fd).st_ino == path.stat().st_ino
-        except (BlockingIOError, FileNotFoundError):
-            return False
 
     def _put(self, data: bytes) -> None:
         """Write all of `data` at the end, or leave the file as it was and raise OSError."""
