@@ -1,0 +1,66 @@
+"""`timonel`: the commands, and what happens when one fails.
+
+Command modules import what they need inside their functions, so that `--help` answers at once.
+"""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from timonel.cli import check, doctor, journal, models, new, predict, run, serve
+from timonel.cli.output import fail
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="timonel",
+    help="Takes a machine-learning model from data to production and keeps it on course.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Start with: timonel up digits penguins",
+)
+app.command("up")(serve.up)
+app.command("run")(run.run)
+app.command("serve")(serve.serve)
+app.command("predict")(predict.predict)
+app.add_typer(models.app, name="models")
+app.command("check")(check.check)
+app.command("new")(new.new)
+app.add_typer(journal.app, name="journal")
+app.command("doctor")(doctor.doctor)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"timonel {version('timonel')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Settings come from TIMONEL_* variables; options override them."""
+
+
+def main() -> None:
+    """Run a command; a user's mistake is a sentence on stderr and an exit code, no traceback."""
+    from timonel.errors import TimonelError
+
+    try:
+        app()
+    except TimonelError as error:
+        fail(error, as_json="--json" in sys.argv)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of a pipe went away, as `head` does
+        sys.stderr.close()
+        sys.exit(141)
