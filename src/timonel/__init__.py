@@ -1,1 +1,89 @@
-"""Timonel takes a machine-learning model from data to production and keeps it on course."""
+"""Timonel takes a machine-learning model from data to production and keeps it on course.
+
+The names of a definition, and the ways to predict from Python, are loaded when first used:
+importing the package costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from timonel.contract import Answer, Contract, Upload
+    from timonel.data.sources import Concat, Csv, Embedded, FirstOf, Idx, Parquet, Python, Table
+    from timonel.local import load
+    from timonel.policies import Choice, Float, Gate, Grid, Integer, Optuna, Quality, Split
+    from timonel.project import File, Model, Pretrained, Project, Read, Rows
+    from timonel.schema import Image, Pixels
+
+_HOMES = {
+    "timonel.contract": ("Answer", "Contract", "Upload"),
+    "timonel.data.sources": (
+        "Concat",
+        "Csv",
+        "Embedded",
+        "FirstOf",
+        "Idx",
+        "Parquet",
+        "Python",
+        "Table",
+    ),
+    "timonel.local": ("load",),
+    "timonel.policies": (
+        "Choice",
+        "Float",
+        "Gate",
+        "Grid",
+        "Integer",
+        "Optuna",
+        "Quality",
+        "Split",
+    ),
+    "timonel.project": ("File", "Model", "Pretrained", "Project", "Read", "Rows"),
+    "timonel.schema": ("Image", "Pixels"),
+}
+_OWNERS = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Answer",
+    "Choice",
+    "Concat",
+    "Contract",
+    "Csv",
+    "Embedded",
+    "File",
+    "FirstOf",
+    "Float",
+    "Gate",
+    "Grid",
+    "Idx",
+    "Image",
+    "Integer",
+    "Model",
+    "Optuna",
+    "Parquet",
+    "Pixels",
+    "Pretrained",
+    "Project",
+    "Python",
+    "Quality",
+    "Read",
+    "Rows",
+    "Split",
+    "Table",
+    "Upload",
+    "load",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("timonel")
+    if name not in _OWNERS:
+        raise AttributeError(f"module 'timonel' has no attribute {name!r}")
+    return getattr(import_module(_OWNERS[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,1 +1,1 @@
-"""projects"""
+"""The bundled systems, each one definition."""
