@@ -69,9 +69,7 @@ class Augment:
             grown[copy * rows : (copy + 1) * rows] = self.jitter(pictures, rng).reshape(X.shape)
         return grown, np.concatenate([y] * (self.copies + 1))
 
-    def jitter(
-        self, images: NDArray[np.uint8], rng: np.random.Generator
-    ) -> NDArray[np.uint8]:
+    def jitter(self, images: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
         """One jittered version of each picture: (n, h, w) to (n, h, w)."""
         return jitter(
             images,
@@ -197,10 +195,10 @@ def _sample(
     stride = width + 3
     corner = top * stride + left + np.arange(n, dtype=np.int32)[:, None, None] * framed[0].size
     flat = framed.ravel()
-    upper = flat[corner]
+    upper: NDArray[np.float32] = flat[corner]
     upper += x * (flat[corner + 1] - upper)
     corner += stride
-    lower = flat[corner]
+    lower: NDArray[np.float32] = flat[corner]
     lower += x * (flat[corner + 1] - lower)
     lower -= upper
     lower *= y

@@ -7,7 +7,6 @@ the package.
 from __future__ import annotations
 
 import argparse
-import gzip
 import io
 import math
 import time
@@ -19,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from timonel.errors import DefinitionError, MissingExtra, SourceError
+from timonel.data.idx import read_images, read_labels
+from timonel.errors import DefinitionError, MissingExtra
 from timonel.training.augment import Augment
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def fit(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = _network(images.shape[1], images.shape[2], classes)
-    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net.to(memory_format=torch.channels_last)
     average = torch.optim.swa_utils.AveragedModel(net, avg_fn=_blend, use_buffers=True)
     optimizer = torch.optim.AdamW(net.parameters(), weight_decay=1e-2)
     batches = math.ceil(len(images) / BATCH)
@@ -90,7 +90,7 @@ def fit(
             inputs = (shown[rows].float() / 255).contiguous(memory_format=torch.channels_last)
             loss = torch.nn.functional.cross_entropy(net(inputs), answers[rows])
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
             average.update_parameters(net)
             lost += loss.item() * len(rows)
@@ -173,7 +173,7 @@ def _export(net: torch.nn.Module, height: int, width: int) -> bytes:
         # The other exporter needs a package more, for the same graph.
         warnings.simplefilter("ignore", DeprecationWarning)
         torch.onnx.export(
-            Served().to(memory_format=torch.contiguous_format).eval(),  # type: ignore[call-overload]
+            Served().to(memory_format=torch.contiguous_format).eval(),
             (torch.zeros(2, height * width),),
             file,
             input_names=["pixels"],
@@ -185,14 +185,12 @@ def _export(net: torch.nn.Module, height: int, width: int) -> bytes:
     return file.getvalue()
 
 
-def _idx(path: Path) -> NDArray[np.uint8]:
-    """An array of bytes from a gzipped idx file."""
-    try:
-        content = gzip.decompress(path.read_bytes())
-        sides = np.frombuffer(content, ">u4", count=content[3], offset=4)
-        return np.frombuffer(content, np.uint8, offset=4 + 4 * len(sides)).reshape(sides)
-    except (OSError, EOFError, ValueError, IndexError) as wrong:
-        raise SourceError(f"Expected a gzipped idx file at {path}: {wrong}.") from wrong
+def _mnist(folder: Path, part: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """MNIST's pictures (n, 28, 28) and labels (n,) of one part: "train" or "t10k"."""
+    pictures, height, width = read_images(folder / f"{part}-images-idx3-ubyte.gz")
+    labels = read_labels(folder / f"{part}-labels-idx1-ubyte.gz")
+    pixels = np.frombuffer(b"".join(pictures), dtype=np.uint8)
+    return pixels.reshape(-1, height, width), np.array(labels, dtype=np.uint8)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -201,7 +199,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     import onnxruntime
 
-    parser = argparse.ArgumentParser(prog="python -m timonel.training.cnn", description=main.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m timonel.training.cnn", description=main.__doc__
+    )
     parser.add_argument("mnist", type=Path, help="folder with MNIST's four .gz files")
     parser.add_argument("out", type=Path, help="the ONNX file to write")
     parser.add_argument("--epochs", type=int, default=60)
@@ -214,19 +214,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="hold out the last N training pictures and look at them instead of the test set",
     )
     options = parser.parse_args(arguments)
-    images = _idx(options.mnist / "train-images-idx3-ubyte.gz")
-    labels = _idx(options.mnist / "train-labels-idx1-ubyte.gz")
+    images, labels = _mnist(options.mnist, "train")
     if options.validate:
         images, seen = images[: -options.validate], images[-options.validate :]
         labels, truth = labels[: -options.validate], labels[-options.validate :]
     else:
-        seen = _idx(options.mnist / "t10k-images-idx3-ubyte.gz")
-        truth = _idx(options.mnist / "t10k-labels-idx1-ubyte.gz")
+        seen, truth = _mnist(options.mnist, "t10k")
     started = time.monotonic()
+
+    def say(sentence: str) -> None:
+        print(sentence, flush=True)  # noqa: T201 -- this is a command
 
     def line(epoch: int, epochs: int, loss: float) -> None:
         seconds = time.monotonic() - started
-        print(f"epoch {epoch}/{epochs}: loss {loss:.4f}, {seconds:.0f} s", flush=True)
+        say(f"epoch {epoch}/{epochs}: loss {loss:.4f}, {seconds:.0f} s")
 
     model = fit(
         images,
@@ -234,7 +235,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         classes=10,
         seed=options.seed,
         epochs=options.epochs,
-        augment=Augment(),
+        augment=Augment(scale=0.15, shear=0.2, thickness=0.6, elastic=1.5),
         minutes=options.minutes,
         progress=line,
     )
@@ -242,8 +243,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     session = onnxruntime.InferenceSession(model)
     pixels = seen.reshape(len(seen), -1).astype(np.float32)
     right = int((session.run(["label"], {"pixels": pixels})[0] == truth).sum())
-    print(f"{right} of {len(truth)} right on the {'held-out' if options.validate else 'test'} set")
-    print(f"{options.out}: {len(model)} bytes, sha256 {hashlib.sha256(model).hexdigest()}")
+    say(f"{right} of {len(truth)} right on the {'held-out' if options.validate else 'test'} set")
+    say(f"{options.out}: {len(model)} bytes, sha256 {hashlib.sha256(model).hexdigest()}")
 
 
 if __name__ == "__main__":
