@@ -173,13 +173,14 @@ def _file_of(url: str) -> Path:
         parsed = make_url(url)
     except ArgumentError:
         parsed = None
-    if parsed is None or parsed.get_backend_name() != "sqlite" or not parsed.database:
+    file = parsed.database if parsed is not None and parsed.drivername == "sqlite" else None
+    if parsed is None or not file or file == ":memory:":
         shown = parsed.render_as_string(hide_password=True) if parsed is not None else "no URL"
         raise StoreError(
             f"Expected a database URL such as sqlite:////var/lib/timonel.db, got {shown}.",
             remedy="Set TIMONEL_DATABASE to one, or unset it for a file in the home.",
         )
-    return Path(parsed.database).expanduser().absolute()
+    return Path(file).expanduser().absolute()
 
 
 def _engine(path: Path, read_only: bool, wait: float) -> Engine:

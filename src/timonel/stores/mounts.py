@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-__all__ = ["network_filesystem"]
+__all__ = ["MOUNTS", "network_filesystem"]
 
 _NETWORK = frozenset(
     {
@@ -13,16 +13,17 @@ _NETWORK = frozenset(
     }
 )  # fmt: skip
 
-_MOUNTS = Path("/proc/mounts")
+MOUNTS = Path("/proc/mounts")
+"""The table of mounts that is read unless another is given."""
 
 
-def network_filesystem(path: Path, mounts: Path = _MOUNTS) -> str | None:
+def network_filesystem(path: Path, mounts: Path | None = None) -> str | None:
     """The kind of network filesystem (`nfs4`, `fuse.sshfs`, …) that `path` is on, or None.
 
     None as well where there is no table of mounts to read (macOS).
     """
     try:
-        table = mounts.read_text(errors="surrogateescape")
+        table = (mounts or MOUNTS).read_text(errors="surrogateescape")
     except OSError:
         return None
     folders = [path.resolve(), *path.resolve().parents]

@@ -83,17 +83,19 @@ class ObjectStore:
         digest = hashlib.sha256()
         with self._errors(key):
             path.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-            try:
-                with open(handle, "wb") as file:
+            with tempfile.NamedTemporaryFile(
+                dir=path.parent, prefix=f".{path.name}.", delete=False
+            ) as file:
+                part = Path(file.name)
+                try:
                     for piece in obstore.get(self._store, key).stream(min_chunk_size=_PIECE):
                         digest.update(piece)
                         file.write(piece)
-                _require_hash(key, digest.hexdigest())
-                os.replace(name, path)
-            except BaseException:
-                os.unlink(name)
-                raise
+                    _require_hash(key, digest.hexdigest())
+                except BaseException:
+                    part.unlink()
+                    raise
+            part.replace(path)
 
     def exists(self, key: str) -> bool:
         """Whether there are bytes at `key`."""

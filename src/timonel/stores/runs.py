@@ -2,10 +2,11 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from timonel.errors import Busy, NotFound, RunFailed
 from timonel.stores import tables
@@ -39,10 +40,14 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One step of a run. `key`: the hash of all that it depends on; `share`: done, 0..1."""
+    """One step of a run, the `position`th to begin.
+
+    `key`: the hash of all that it depends on; `share`: how much is done, 0..1.
+    """
 
     run_id: str
     name: str
+    position: int
     status: StepStatus
     key: str | None
     output: dict[str, Any] | None
@@ -55,11 +60,10 @@ class Step:
 def process_lives(pid: int) -> bool:
     """Whether this host has a process `pid`, whoever owns it."""
     try:
-        os.kill(pid, 0)
+        with suppress(PermissionError):  # another user's process lives as well
+            os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:
-        return True
     return True
 
 
@@ -148,9 +152,16 @@ class Runs:
                 update(table).where(same).values(status=status, changed=now, **values)
             )
             if not changed.rowcount:
+                before = select(func.count()).where(table.c.run_id == run_id).scalar_subquery()
                 connection.execute(
                     insert(table).values(
-                        run_id=run_id, name=name, status=status, started=now, changed=now, **values
+                        run_id=run_id,
+                        name=name,
+                        position=before,
+                        status=status,
+                        started=now,
+                        changed=now,
+                        **values,
                     )
                 )
             connection.execute(
@@ -205,7 +216,7 @@ class Runs:
     def steps(self, run_id: str) -> Sequence[Step]:
         """The run's steps in the order in which they began."""
         table = tables.steps
-        query = select(table).where(table.c.run_id == run_id).order_by(table.c.started)
+        query = select(table).where(table.c.run_id == run_id).order_by(table.c.position)
         with self._database.read() as connection:
             return [Step(**row) for row in connection.execute(query).mappings()]
 

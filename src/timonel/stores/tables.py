@@ -107,6 +107,7 @@ steps = Table(
     metadata,
     Column("run_id", String, ForeignKey("runs.id"), primary_key=True),
     Column("name", String, primary_key=True),
+    Column("position", Integer, nullable=False),
     Column("status", String, nullable=False),
     Column("key", String),
     Column("output", JSON(none_as_null=True)),

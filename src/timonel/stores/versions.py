@@ -49,7 +49,7 @@ class Version:
 
     @property
     def label(self) -> str:
-        """ "digits/cnn@4"."""
+        """The name that everything is keyed by, such as "digits/cnn@4"."""
         return f"{self.project}/{self.model}@{self.number}"
 
 

@@ -82,6 +82,7 @@ def upgrade() -> None:
         "steps",
         sa.Column("run_id", sa.String, sa.ForeignKey("runs.id"), primary_key=True),
         sa.Column("name", sa.String, primary_key=True),
+        sa.Column("position", sa.Integer, nullable=False),
         sa.Column("status", sa.String, nullable=False),
         sa.Column("key", sa.String),
         sa.Column("output", sa.JSON),
