@@ -1,29 +1,21 @@
 """Datasets: frames as Parquet in the object store, under the hash of their content."""
 
 import io
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
+
+from timonel.errors import StoreError
 
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["Objects", "load", "save"]
+    from timonel.stores.objects import ObjectStore
+
+__all__ = ["load", "save"]
 
 _ROW_GROUP = 65_536
 
 
-class Objects(Protocol):
-    """What of an object store is needed here."""
-
-    def put(self, data: bytes) -> str:
-        """Keep some bytes; their key follows from their content."""
-        ...
-
-    def get(self, key: str) -> bytes:
-        """The bytes of a key."""
-        ...
-
-
-def save(frame: "pl.DataFrame", objects: Objects) -> str:
+def save(frame: "pl.DataFrame", objects: "ObjectStore") -> str:
     """Keep a frame (Parquet, zstd) and return its key; the same rows in order give the same key."""
     buffer = io.BytesIO()
     # How a frame came to be shows in its chunks, and those would show in the file.
@@ -33,8 +25,12 @@ def save(frame: "pl.DataFrame", objects: Objects) -> str:
     return objects.put(buffer.getvalue())
 
 
-def load(key: str, objects: Objects) -> "pl.DataFrame":
-    """The frame of a key; raises what the store raises when it is missing or changed."""
+def load(key: str, objects: "ObjectStore") -> "pl.DataFrame":
+    """The frame of a key; raises StoreError when it is missing, changed or no dataset."""
     import polars as pl
 
-    return pl.read_parquet(io.BytesIO(objects.get(key)))
+    content = objects.get(key)
+    try:
+        return pl.read_parquet(io.BytesIO(content))
+    except pl.exceptions.PolarsError as error:
+        raise StoreError(f"{key}: expected a dataset in Parquet, got: {error}.") from None

@@ -6,23 +6,23 @@ import shutil
 import socket
 import tempfile
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from timonel.errors import SourceError
+from timonel.errors import MissingExtra, SourceError
 from timonel.project import File, Read
 
 if TYPE_CHECKING:
     import requests
+    from tenacity import Retrying
 
 __all__ = ["locate"]
 
 _CONNECT_SECONDS = 3.0  # a machine without a network must know within a few seconds
 _READ_SECONDS = 30.0
-_PAUSES = (0.0, 0.5, 2.0)  # before each attempt
+_ATTEMPTS = 3
+_PAUSE = 0.5  # seconds after the first attempt, doubled each time
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 _CHUNK = 1 << 18
 
@@ -114,7 +114,9 @@ def _fetch(file: File, url: str, target: Path, read: Read, unreachable: set[str]
         ) from None
     part = Path(name)
     try:
-        _with_retries(lambda: _download(url, part, target.name, read, unreachable))
+        for attempt in _attempts():
+            with attempt:
+                _download(url, part, target.name, read, unreachable)
         if wrong := _mismatch(file, part):
             raise _Unfit(wrong)
         part.replace(target)
@@ -123,20 +125,22 @@ def _fetch(file: File, url: str, target: Path, read: Read, unreachable: set[str]
     return target
 
 
-def _with_retries(attempt: Callable[[], None]) -> None:
-    for number, pause in enumerate(_PAUSES, 1):
-        time.sleep(pause)
-        try:
-            attempt()
-        except _Transient as error:
-            if number == len(_PAUSES):
-                raise _Unfit(f"{error}; {number} attempts") from None
-        else:
-            return
+def _attempts() -> "Retrying":
+    from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
+
+    return Retrying(
+        retry=retry_if_exception_type(_Transient),
+        stop=stop_after_attempt(_ATTEMPTS),
+        wait=wait_exponential(_PAUSE),
+        reraise=True,
+    )
 
 
 def _download(url: str, part: Path, name: str, read: Read, unreachable: set[str]) -> None:
-    import requests
+    try:
+        import requests
+    except ImportError:
+        raise MissingExtra("Downloading", "train") from None
 
     phrase = f"downloading {name}"
     read.report(phrase, None)

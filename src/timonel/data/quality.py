@@ -1,7 +1,7 @@
 """Quality: rows judged against the project's types; refused rows are kept with the reason."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from timonel.data.split import SIDES
@@ -115,7 +115,7 @@ def examine(frame: "pl.DataFrame", project: Project) -> Checked:
     or 1 to a boolean. An empty text, and NaN in a column of floats, are missing.
 
     Raises:
-        DataRefused: a column is missing from the frame, or one name is there for two purposes.
+        DataRefused: a column is missing from the frame.
     """
     import polars as pl
 
@@ -133,18 +133,19 @@ def examine(frame: "pl.DataFrame", project: Project) -> Checked:
             remedy="Rename columns in the source, or add them in the project's prepare function.",
         )
 
-    values, states = _judge(frame, judged)
-    fit = pl.Series("fit", pl.select(pl.all_horizontal(s == _FIT for s in states)).to_series())
+    results = [_judge(column, frame[column.name]) for column in judged]
+    fit = pl.repeat(True, frame.height, eager=True)
+    for result in results:
+        fit &= ~(result.missing | result.wrong)
     repeated = _repeated(frame, fit, quality)
-    good = fit & ~repeated
-    refused = ~fit | repeated if quality.duplicates == "refuse" else ~fit
-    problems = [p for c, s in zip(judged, states, strict=True) for p in _problems(c, s, frame)]
+    problems = [problem for result in results for problem in result.problems(frame)]
     if count := int(repeated.sum()):
         key = ", ".join(quality.key) or "all columns"
         problems.append(Problem(key, "duplicate", "each row once", count))
-    table = pl.DataFrame(values).with_columns(frame[name] for name in kept)
-    rows = table.filter(good)
-    bad = _with_reasons(frame, judged, states, refused)
+    table = pl.DataFrame([result.value for result in results])
+    rows = table.with_columns(frame[name] for name in kept).filter(fit & ~repeated)
+    refused = ~fit | repeated if quality.duplicates == "refuse" else ~fit
+    bad = _with_reasons(frame, results, refused)
     report = Report(
         rows=frame.height,
         kept=rows.height,
@@ -155,7 +156,27 @@ def examine(frame: "pl.DataFrame", project: Project) -> Checked:
     return Checked(rows, bad, report)
 
 
-_FIT, _MISSING, _WRONG = 0, 1, 2
+@dataclass(frozen=True)
+class _Result:
+    """A column's values in their final type (null where they are not fit), and what is wrong."""
+
+    column: Column
+    value: "pl.Series"
+    missing: "pl.Series"
+    wrong: "pl.Series"
+
+    def problems(self, frame: "pl.DataFrame") -> list[Problem]:
+        import polars as pl
+
+        name, expected = self.column.name, self.column.allows()
+        problems = []
+        if missing := int(self.missing.sum()):
+            problems.append(Problem(name, "missing", expected, missing))
+        if wrong := int(self.wrong.sum()):
+            given = frame.select(name).filter(self.wrong).unique(maintain_order=True)
+            shown = given.head(_EXAMPLES).select(_shown(name, given.schema[name]).cast(pl.String))
+            problems.append(Problem(name, "not allowed", expected, wrong, tuple(shown.to_series())))
+        return problems
 
 
 def _target(project: Project, frame: "pl.DataFrame") -> Column:
@@ -170,93 +191,76 @@ def _target(project: Project, frame: "pl.DataFrame") -> Column:
     return Column(project.target, "integer" if whole else "category", categories=categories)
 
 
-def _judge(
-    frame: "pl.DataFrame", columns: Sequence[Column]
-) -> tuple[list["pl.Series"], list["pl.Series"]]:
-    """The columns in their final types, and for each row of each whether it is fit."""
+def _judge(column: Column, given: "pl.Series") -> _Result:
     import polars as pl
 
-    expressions = []
-    for column in columns:
-        value, present = _cast(column, frame.schema[column.name])
-        allowed = _allowed(column, value).fill_null(False)
-        state = (
-            pl.when(~present)
-            .then(pl.lit(_FIT if column.nullable else _MISSING))
-            .when(allowed)
-            .then(pl.lit(_FIT))
-            .otherwise(pl.lit(_WRONG))
-        )
-        expressions += [value.alias(f"v {column.name}"), state.alias(f"s {column.name}")]
-    judged = frame.select(expressions)
-    return (
-        [judged[f"v {column.name}"].alias(column.name) for column in columns],
-        [judged[f"s {column.name}"] for column in columns],
-    )
-
-
-def _cast(column: Column, kind: "pl.DataType") -> tuple["pl.Expr", "pl.Expr"]:
-    """A column's values in their final type, null where one cannot be; and where one was given."""
-    import polars as pl
-
-    raw = pl.col(column.name)
-    is_text = kind in (pl.String, pl.Categorical, pl.Enum)
-    if is_text:
-        raw = raw.cast(pl.String)
+    if given.dtype.is_float():
+        given = given.fill_nan(None)
+    elif _is_text(given.dtype):
+        given = given.cast(pl.String)
         if column.kind != "category":
-            raw = raw.str.strip_chars()
+            given = given.str.strip_chars()
         if "" not in (column.categories or ()):
-            raw = pl.when(raw != "").then(raw)
-    elif kind.is_float():
-        raw = raw.fill_nan(None)
-    present = raw.is_not_null()
-    is_scalar = is_text or kind.is_numeric() or kind == pl.Boolean
-    value = pl.lit(None)
-    if column.kind == "image":
-        return (raw if kind == pl.Binary else pl.lit(None, pl.Binary)), present
-    if column.kind == "category":
-        exact = is_text or kind.is_integer()
-        return (raw.cast(pl.String) if exact else pl.lit(None, pl.String)), present
-    if column.kind == "number":
-        return (_number(raw) if is_scalar else pl.lit(None, pl.Float64)), present
-    if column.kind == "integer":
-        value = raw.cast(pl.Int64, strict=False) if is_scalar else pl.lit(None, pl.Int64)
-        if is_text or (is_scalar and not kind.is_integer() and kind != pl.Boolean):
-            number = _number(raw)
-            whole = (number == number.floor()) & (number.abs() <= _EXACT)
-            rounded = pl.when(whole).then(number).cast(pl.Int64, strict=False)
-            value = pl.coalesce(value, rounded) if is_text else rounded
-        return value, present
-    if kind == pl.Boolean:
-        return raw, present
-    if is_text:
-        texts = {"true": True, "false": False, "1": True, "0": False}
-        value = raw.str.to_lowercase().replace_strict(texts, default=None, return_dtype=pl.Boolean)
-    else:
-        value = pl.when(raw == 1).then(True).when(raw == 0).then(False) if is_scalar else value
-    return value.cast(pl.Boolean), present
+            given = given.set(given == "", None)
+    value = _cast(column, given)
+    missing = given.is_null()
+    wrong = ~(missing | _allowed(column, value))
+    if column.nullable:
+        missing = pl.repeat(False, len(given), eager=True)
+    return _Result(column, value, missing, wrong)
 
 
-def _number(raw: "pl.Expr") -> "pl.Expr":
+def _is_text(kind: "pl.DataType") -> bool:
     import polars as pl
 
-    number = raw.cast(pl.Float64, strict=False)
-    return pl.when(number.is_finite()).then(number)
+    return kind in (pl.String, pl.Categorical, pl.Enum)
 
 
-def _allowed(column: Column, value: "pl.Expr") -> "pl.Expr":
-    """Where a value is what its column allows; null where there is none."""
+def _cast(column: Column, given: "pl.Series") -> "pl.Series":
+    """The values in their final type, null where something would be lost."""
+    import polars as pl
+
+    final: dict[str, type[pl.DataType]] = {
+        "number": pl.Float64,
+        "integer": pl.Int64,
+        "boolean": pl.Boolean,
+        "category": pl.String,
+        "image": pl.Binary,
+    }
+    wanted, kind, is_text = final[column.kind], given.dtype, given.dtype == pl.String
+    if column.kind == "image":
+        castable = kind == pl.Binary
+    elif column.kind == "category":
+        castable = is_text or kind.is_integer()
+    else:
+        castable = is_text or kind.is_numeric() or kind == pl.Boolean
+    if not castable:
+        return pl.repeat(None, len(given), dtype=wanted, eager=True).alias(column.name)
+    if column.kind in ("image", "category") or kind == pl.Boolean:
+        return given.cast(wanted)
+    if column.kind == "boolean" and is_text:
+        texts = {"true": True, "false": False, "1": True, "0": False}
+        return given.str.to_lowercase().replace_strict(texts, default=None, return_dtype=wanted)
+    if column.kind == "integer" and kind.is_integer():
+        return given.cast(wanted, strict=False)
+    number = given.cast(pl.Float64, strict=False)
+    number = number.set(~number.is_finite(), None)
+    if column.kind == "integer":
+        number = number.set((number != number.floor()) | (number.abs() >= _EXACT), None)
+    if column.kind == "boolean":
+        number = number.set((number != 0) & (number != 1), None)
+    return number.cast(wanted)
+
+
+def _allowed(column: Column, value: "pl.Series") -> "pl.Series":
+    """Where there is a value and its column allows it."""
     import polars as pl
 
     allowed = value.is_not_null()
-    if column.ge is not None:
-        allowed &= value >= column.ge
-    if column.gt is not None:
-        allowed &= value > column.gt
-    if column.le is not None:
-        allowed &= value <= column.le
-    if column.lt is not None:
-        allowed &= value < column.lt
+    compared = {"ge": value.__ge__, "gt": value.__gt__, "le": value.__le__, "lt": value.__lt__}
+    for bound, compare in compared.items():
+        if (limit := getattr(column, bound)) is not None:
+            allowed &= compare(limit)
     if column.categories is not None:
         allowed &= value.cast(pl.String).is_in(column.categories)
     if column.min_length is not None:
@@ -265,7 +269,7 @@ def _allowed(column: Column, value: "pl.Expr") -> "pl.Expr":
         allowed &= value.str.len_chars() <= column.max_length
     if column.image is not None:
         allowed &= value.bin.size() == column.image.size
-    return allowed
+    return allowed.fill_null(False)
 
 
 def _repeated(frame: "pl.DataFrame", fit: "pl.Series", quality: Quality) -> "pl.Series":
@@ -281,43 +285,25 @@ def _repeated(frame: "pl.DataFrame", fit: "pl.Series", quality: Quality) -> "pl.
     return fit & ~numbers.is_in(first.implode())
 
 
-def _problems(column: Column, state: "pl.Series", frame: "pl.DataFrame") -> list[Problem]:
-    import polars as pl
-
-    problems = []
-    if missing := int((state == _MISSING).sum()):
-        problems.append(Problem(column.name, "missing", column.allows(), missing))
-    if wrong := int((state == _WRONG).sum()):
-        rows = frame.select(column.name).filter(state == _WRONG).unique(maintain_order=True)
-        examples = rows.head(_EXAMPLES).select(_shown(column.name, frame.schema[column.name]))
-        texts = tuple(examples.to_series().cast(pl.String).to_list())
-        problems.append(Problem(column.name, "not allowed", column.allows(), wrong, texts))
-    return problems
-
-
 def _with_reasons(
-    frame: "pl.DataFrame",
-    columns: Sequence[Column],
-    states: Sequence["pl.Series"],
-    refused: "pl.Series",
+    frame: "pl.DataFrame", results: Sequence[_Result], refused: "pl.Series"
 ) -> "pl.DataFrame":
     """The refused rows as they came, and why."""
     import polars as pl
 
-    rows = frame.filter(refused)
     reasons = []
-    for column, state in zip(columns, (s.filter(refused) for s in states), strict=True):
-        expected = f"{column.name}: expected {replace(column, nullable=False).allows()}, got "
-        shown = _shown(column.name, frame.schema[column.name])
+    for result in results:
+        name = result.column.name
+        expected = f"{name}: expected {result.column.allows()}, got "
         reasons.append(
-            pl.when(state == _WRONG)
-            .then(pl.concat_str(pl.lit(expected), shown))
-            .when(state == _MISSING)
+            pl.when(result.wrong.filter(refused))
+            .then(pl.concat_str(pl.lit(expected), _shown(name, frame.schema[name])))
+            .when(result.missing.filter(refused))
             .then(pl.lit(expected + "nothing"))
         )
     text = pl.concat_str(reasons, separator="; ", ignore_nulls=True)
     text = pl.when(text == "").then(pl.lit("duplicate: expected each row once")).otherwise(text)
-    return rows.with_columns(text.alias("reason"))
+    return frame.filter(refused).with_columns(text.alias("reason"))
 
 
 def _shown(name: str, kind: "pl.DataType") -> "pl.Expr":
@@ -327,7 +313,7 @@ def _shown(name: str, kind: "pl.DataType") -> "pl.Expr":
     value = pl.col(name)
     if kind == pl.Binary:
         return pl.format("{} bytes", value.bin.size())
-    if kind in (pl.String, pl.Categorical, pl.Enum):
+    if _is_text(kind):
         return pl.format("'{}'", value.cast(pl.String).str.slice(0, _WIDTH))
     if kind.is_nested() or kind == pl.Object:
         return pl.lit(str(kind))

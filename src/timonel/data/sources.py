@@ -270,7 +270,7 @@ def _some(owner: str, sources: tuple[Source, ...]) -> tuple[Source, ...]:
     wrong = [source for source in sources if not hasattr(source, "read")]
     if wrong or not sources:
         raise DefinitionError(
-            f"{owner}: expected one or more sources, got {wrong[0] if wrong else 'none'!r}.",
+            f"{owner}: expected one or more sources, got {wrong[0] if wrong else 'none'}.",
             remedy=f"Write {owner}(Csv(File('a.csv')), Csv(File('b.csv'))).",
         )
     return sources
