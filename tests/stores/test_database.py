@@ -1,4 +1,5 @@
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -10,6 +11,10 @@ from tests.stores.processes import together
 from timonel.errors import StoreError
 from timonel.stores import mounts, tables
 from timonel.stores.database import Database, raise_generation
+from timonel.stores.events import Events
+from timonel.stores.runs import Runs
+from timonel.stores.segments import Segments
+from timonel.stores.versions import Versions
 
 
 class TestSqlite(DatabaseContract):
@@ -73,7 +78,7 @@ def test_another_transaction_that_does_not_end_is_a_store_error(
 
 
 def test_a_reader_finds_no_database(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match=r"got no file at .*/none\.db.*timonel up"):
+    with pytest.raises(StoreError, match=r"r0001, got none at .*/none\.db\. Make"):
         Database.open(f"sqlite:///{tmp_path}/none.db", read_only=True)
     assert list(tmp_path.iterdir()) == []
 
@@ -96,6 +101,10 @@ def test_a_reader_sees_what_a_killed_writer_had_committed(database_url: str) -> 
     prepare = """
 import os, sys
 from timonel.stores.database import Database, raise_generation
+from timonel.stores.events import Events
+from timonel.stores.runs import Runs
+from timonel.stores.segments import Segments
+from timonel.stores.versions import Versions
 database = Database.open(sys.argv[2])
 with database.begin() as connection:
     raise_generation(connection)
@@ -174,3 +183,86 @@ def test_an_error_names_the_file_and_what_to_do(database: Database, database_url
     assert str(_file(database_url)) in str(caught.value)
     assert "timonel doctor" in str(caught.value)
     assert caught.value.status == 503
+
+
+def test_tables_of_an_unknown_past_are_a_store_error(database_url: str) -> None:
+    Database.open(database_url).close()
+    with closing(sqlite3.connect(_file(database_url))) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = 'older'")
+        connection.commit()
+    with pytest.raises(StoreError, match="Expected tables that can be migrated"):
+        Database.open(database_url)
+
+
+_READS: dict[str, Callable[[Database], object]] = {
+    "generation": lambda database: database.generation(),
+    "events": lambda database: Events(database).list(),
+    "run": lambda database: Runs(database).get("r"),
+    "runs": lambda database: Runs(database).list(),
+    "active": lambda database: Runs(database).active("digits"),
+    "steps": lambda database: Runs(database).steps("r"),
+    "output": lambda database: Runs(database).output_of("k"),
+    "segments": lambda database: Segments(database).list(),
+    "offset": lambda database: Segments(database).export_offset("dev"),
+    "version": lambda database: Versions(database).get("digits", "cnn", 1),
+    "versions": lambda database: Versions(database).list(),
+    "champion": lambda database: Versions(database).champion("digits", "cnn"),
+    "champions": lambda database: Versions(database).champions(),
+}
+
+_WRITES: dict[str, Callable[[Database], object]] = {
+    "start": lambda database: Runs(database).start(
+        "digits", run_id="r", who="ana", pid=1, host="here", parameters={}
+    ),
+    "beat": lambda database: Runs(database).beat("r"),
+    "step": lambda database: Runs(database).step("r", "train", status="running"),
+    "finish": lambda database: Runs(database).finish("r", status="failed", reason="r"),
+    "segment": lambda database: Segments(database).add(
+        source="s",
+        project="digits",
+        object_key="k",
+        rows=1,
+        first_id="a",
+        last_id="b",
+        first_time=1,
+        last_time=2,
+    ),
+    "add": lambda database: Versions(database).add(
+        "digits", "cnn", 1, digest="d", who="ana", reason="r"
+    ),
+    "move": lambda database: Versions(database).move(
+        "digits", "cnn", 1, "challenger", who="ana", reason="r"
+    ),
+}
+
+
+@pytest.mark.parametrize("ask", [*_READS.values(), *_WRITES.values()], ids=[*_READS, *_WRITES])
+def test_whatever_is_asked_of_a_damaged_database_ends_in_a_store_error(
+    database: Database, database_url: str, ask: Callable[[Database], object]
+) -> None:
+    database.close()
+    _file(database_url).write_bytes(b"not a database" * 100)
+    with pytest.raises(StoreError, match="not a database"):
+        ask(database)
+
+
+@pytest.mark.parametrize("ask", _READS.values(), ids=_READS)
+def test_whatever_is_read_of_a_missing_database_ends_in_a_store_error(
+    database_url: str, ask: Callable[[Database], object]
+) -> None:
+    Database.open(database_url).close()
+    reader = Database.open(database_url, read_only=True)
+    reader.close()
+    _file(database_url).unlink()
+    with pytest.raises(StoreError, match="unable to open"):
+        ask(reader)
+
+
+@pytest.mark.parametrize("ask", _WRITES.values(), ids=_WRITES)
+def test_whatever_is_written_while_another_writes_ends_in_a_store_error(
+    database: Database, database_url: str, ask: Callable[[Database], object]
+) -> None:
+    impatient = Database.open(database_url, wait=0.01)
+    with database.begin(), pytest.raises(StoreError, match="locked"):
+        ask(impatient)
+    impatient.close()

@@ -63,27 +63,20 @@ class Database:
                 remedy="SQLite's locks fail there; set TIMONEL_HOME or TIMONEL_DATABASE to a "
                 "local path.",
             )
-        if read_only and not path.is_file():
-            raise StoreError(
-                f"Expected a database, got no file at {path}.",
-                remedy="Make it with: timonel up",
-            )
         database = cls(_engine(path, read_only, wait), where=str(path), clock=clock)
-        with database._errors():
-            wanted = _newest_revision()
-            if read_only:
-                database._require(wanted)
-            elif path.is_file() and (database._revision() or "") >= wanted:
-                pass
-            else:
-                database._migrate(path, wanted)
+        try:
+            database._prepare(path, _newest_revision(), read_only)
+        except BaseException:
+            database.close()
+            raise
         return database
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
         """A transaction that writes: committed at the end, undone by any exception.
 
-        It holds the one write lock from its start, so what it read stays true until it commits.
+        It holds the one write lock from its start, so what it read stays true until it commits; a
+        second one inside it, as a store's own methods begin, waits for the first in vain.
         """
         with self._errors(), self._engine.begin() as connection:
             yield connection
@@ -114,23 +107,24 @@ class Database:
                 remedy="See what holds or lacks it with: timonel doctor",
             ) from error
 
-    def _revision(self) -> str | None:
+    def _revision(self) -> str:
         with self.read() as connection:
             if not inspect(connection).has_table("alembic_version"):
-                return None
+                return ""
             found = connection.execute(text("SELECT version_num FROM alembic_version"))
-            return found.scalar_one_or_none()
+            return found.scalar_one_or_none() or ""
 
-    def _require(self, wanted: str) -> None:
-        if (found := self._revision() or "none") < wanted or found == "none":
+    def _prepare(self, path: Path, wanted: str, read_only: bool) -> None:
+        found = self._revision() if os.access(path, os.R_OK) else ""
+        if found >= wanted:
+            return
+        if read_only:
             raise StoreError(
-                f"Expected tables of revision {wanted}, got {found} in {self._where}.",
-                remedy="Migrate them with: timonel up",
+                f"Expected tables of revision {wanted}, got {found or 'none'} at {self._where}.",
+                remedy="Make them with: timonel up",
             )
-
-    def _migrate(self, path: Path, wanted: str) -> None:
-        with _locked(path):
-            if (self._revision() or "") >= wanted:
+        with _locked(path), self._errors():
+            if self._revision() >= wanted:  # another has migrated meanwhile
                 return
             with self._engine.connect() as connection:
                 # WAL is a property of the file, and cannot change inside a transaction.
@@ -215,7 +209,11 @@ def _newest_revision() -> str:
 def _upgrade(connection: Connection) -> None:
     from alembic import command
     from alembic.config import Config
+    from alembic.util import CommandError
 
     config = Config(attributes={"connection": connection})
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
-    command.upgrade(config, "head")
+    try:
+        command.upgrade(config, "head")
+    except CommandError as error:
+        raise StoreError(f"Expected tables that can be migrated, got: {error}.") from error
