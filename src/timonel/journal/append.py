@@ -182,6 +182,8 @@ class Journal:
             now = self._clock()
             self._sequence = max(now, self._sequence + 1)
             path = self.folder / f"{self.boot}-{self.worker}-{self._sequence:020d}{OPEN}"
+            if path.with_suffix(CLOSED).exists():
+                continue
             try:
                 fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o640)
             except FileExistsError:

@@ -1,6 +1,5 @@
 """A project's journal as one file for people and programs: text, CSV or Parquet."""
 
-import os
 import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime, tzinfo
@@ -59,7 +58,7 @@ def export_journal(
         part = Path(folder, "part")
         _WRITERS[format](rows, part, tz)
         count = int(rows.select(pl.len()).collect().item())
-        os.replace(part, out)
+        part.replace(out)
     return count
 
 

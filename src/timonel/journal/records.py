@@ -6,6 +6,7 @@ its first record. Zeros where a frame would start are reserved space: the end. F
 added at the end, with defaults, so that this release reads the files of earlier ones.
 """
 
+import os
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
@@ -45,6 +46,7 @@ Value = int | float | bool | str | bytes | None
 
 _HEAD = struct.Struct("<II")
 _WIDEST = 2**63
+_MODEST = 2**20
 
 
 class Header(msgspec.Struct, array_like=True, tag=0, frozen=True):
@@ -191,11 +193,11 @@ class Reading:
                 begun = start.rstrip(b"\0")
                 self._stop(0, begun + file.read(), torn=MAGIC.startswith(begun))
                 return
+            position = len(MAGIC)
             while True:
-                position = file.tell()
                 head = file.read(_HEAD.size)
                 size, checksum = _HEAD.unpack(head) if len(head) == _HEAD.size else (0, 0)
-                payload = file.read(size) if size and _fits(file, size) else b""
+                payload = file.read(size) if _is_there(file, size) else b""
                 item = self._item(payload, checksum) if len(payload) == size > 0 else None
                 if item is None:
                     rest = (head + payload + file.read()).rstrip(b"\0")
@@ -203,20 +205,21 @@ class Reading:
                     torn = len(rest) <= whole if len(payload) == size else len(rest) < _HEAD.size
                     self._stop(position, rest, torn=torn)
                     return
+                position += _HEAD.size + size
                 if isinstance(item, Record):
                     self.records += 1
                     yield item
                 elif isinstance(item, Meta):
                     self.metas[item.key] = item
-                elif item.format > FORMAT:
-                    self.intact = False
-                    self.note = (
-                        f"{self.path.name}: expected format {FORMAT} or older, got {item.format}; "
-                        "upgrade timonel to read it."
-                    )
-                    return
                 else:
                     self.header = item
+                    if item.format > FORMAT:
+                        self.intact = False
+                        self.note = (
+                            f"{self.path.name}: expected format {FORMAT} or older, got "
+                            f"{item.format}; upgrade timonel to read it."
+                        )
+                        return
 
     def _item(self, payload: bytes, checksum: int) -> Header | Meta | Record | None:
         if zlib.crc32(payload, len(payload)) != checksum:
@@ -241,12 +244,9 @@ class Reading:
         )
 
 
-def _fits(file: BinaryIO, size: int) -> bool:
-    """Whether so many bytes follow; a damaged length must not ask for gigabytes."""
-    here = file.tell()
-    end = file.seek(0, 2)
-    file.seek(here)
-    return size <= end - here
+def _is_there(file: BinaryIO, size: int) -> bool:
+    """Whether so many bytes may be read; a damaged length must not ask for gigabytes."""
+    return size < _MODEST or size <= os.fstat(file.fileno()).st_size
 
 
 def read(path: Path) -> Reading:
