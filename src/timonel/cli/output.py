@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from timonel.errors import TimonelError
+from timonel.errors import MissingExtra, TimonelError
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
     from timonel.settings import Settings
 
-__all__ = ["Json", "emit", "fail", "settings", "table"]
+__all__ = ["Json", "emit", "fail", "needs", "settings", "table"]
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
@@ -50,6 +50,19 @@ def fail(error: TimonelError, *, as_json: bool = False) -> NoReturn:
         if error.remedy:
             typer.echo(error.remedy, err=True)
     sys.exit(error.exit_code)
+
+
+def needs(what: str, extra: str) -> None:
+    """Fail now, naming the extra, rather than in the middle of the work.
+
+    Raises:
+        MissingExtra: a package of that extra is not installed.
+    """
+    from importlib.util import find_spec
+
+    packages = {"train": ("sklearn", "mlflow", "skl2onnx", "optuna", "skops", "scipy")}
+    if not all(find_spec(name) for name in packages[extra]):
+        raise MissingExtra(what, extra)
 
 
 def settings(**given: Any) -> "Settings":

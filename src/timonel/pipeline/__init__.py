@@ -1,1 +1,1 @@
-"""pipeline"""
+"""The order of it: ingest → validate → split → train → evaluate → register."""

@@ -40,7 +40,7 @@ def reply(answer: Answer) -> Reply:
 project = Project(
     name="penguins",
     description="Species of a penguin: 0 Adelie, 1 Chinstrap, 2 Gentoo.",
-    source=FirstOf(Csv(File("penguins/penguins.csv")), Python("palmerpenguins:load_penguins")),
+    source=FirstOf(Csv(File("penguins/penguins.csv"), nulls=("NA",)), Python("palmerpenguins:load_penguins")),
     prepare=prepare,
     features=Measurements,
     target="species",
@@ -49,7 +49,7 @@ project = Project(
         Model(
             "rf",
             forest,
-            search=Grid(n_estimators=[50, 100, 150, 200], max_depth=[3, 5, 7, 9, None]),
+            search=Grid(n_estimators=[20, 40, 60, 80], max_depth=[3, 5, 7, 9, None]),
             repeats=5,
             log_models="all",
             registered="penguins_rf",
