@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import socket
+import sys
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from timonel.data import files
 from timonel.data.files import locate
-from timonel.errors import SourceError
+from timonel.errors import MissingExtra, SourceError
 from timonel.project import File, Read
 
 CONTENT = b"a,b\n1,2\n"
@@ -34,6 +35,7 @@ class Server(ThreadingHTTPServer):
         self.plan: dict[str, list[int | str]] = {}
         self.asked: list[str] = []
         self.content = CONTENT
+        self.moved = "/moved.csv"
 
     def url(self, path: str = "/train.csv") -> str:
         return f"http://127.0.0.1:{self.server_port}{path}"
@@ -46,9 +48,11 @@ class Handler(BaseHTTPRequestHandler):
         self.server.asked.append(self.path)
         plan = self.server.plan.get(self.path, [])
         answer = plan.pop(0) if plan else 200
+        if answer == "hang up":
+            return
         self.send_response(answer if isinstance(answer, int) else 200)
         if answer == 302:
-            self.send_header("Location", "/moved.csv")
+            self.send_header("Location", self.server.moved)
         if answer != "no length":
             length = len(self.server.content) if answer in (200, "torn") else 0
             self.send_header("Content-Length", str(length))
@@ -146,7 +150,21 @@ def test_redirects_are_followed(read: Read, server: Server) -> None:
     assert server.asked == ["/train.csv", "/moved.csv"]
 
 
-@pytest.mark.parametrize("failure", [503, 429, "torn"])
+def test_a_redirect_to_something_else_than_http_is_not_followed(read: Read, server: Server) -> None:
+    server.plan["/train.csv"] = [302]
+    server.moved = "ftp://127.0.0.1/train.csv"
+    with pytest.raises(SourceError, match="InvalidSchema"):
+        locate(File("train.csv", (server.url(),), SHA256), read)
+
+
+def test_a_server_whose_certificate_nobody_signed_is_not_believed(
+    read: Read, server: Server
+) -> None:
+    with pytest.raises(SourceError, match="certificate or encryption refused"):
+        locate(File("train.csv", (server.url().replace("http:", "https:"),), SHA256), read)
+
+
+@pytest.mark.parametrize("failure", [503, 429, "torn", "hang up"])
 def test_a_passing_failure_is_tried_again(read: Read, server: Server, failure: int | str) -> None:
     server.plan["/train.csv"] = [failure, failure]
     assert locate(File("train.csv", (server.url(),), SHA256), read).read_bytes() == CONTENT
@@ -174,7 +192,7 @@ def test_a_server_that_falls_silent_is_given_up(
         locate(File("train.csv", (url,)), read)
 
 
-def test_every_place_that_was_tried_is_named(read: Read, server: Server) -> None:
+def test_every_place_that_was_tried_is_named(read: Read, server: Server, tmp_path: Path) -> None:
     server.plan["/train.csv"] = [404]
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
@@ -184,9 +202,11 @@ def test_every_place_that_was_tried_is_named(read: Read, server: Server) -> None
         f"http://127.0.0.1:{port}/two.csv",
         "ftp://example.org/train.csv",
         "file:///nowhere/train.csv",
+        (tmp_path / "wrong.csv").as_uri(),
     )
+    (tmp_path / "wrong.csv").write_bytes(b"other")
     with pytest.raises(SourceError) as caught:
-        locate(File("train.csv", urls), read)
+        locate(File("train.csv", urls, SHA256), read)
     message = str(caught.value)
     assert f"{read.folder}/train.csv (no such file)" in message
     assert f"{Path('train.csv').absolute()} (no such file)" in message
@@ -195,6 +215,7 @@ def test_every_place_that_was_tried_is_named(read: Read, server: Server) -> None
     assert f"{urls[2]} (the host could not be reached)" in message
     assert f"{urls[3]} (expected an address that starts with https://" in message
     assert f"{urls[4]} (no such file)" in message
+    assert f"{urls[5]} (expected sha256 {SHA256}, got " in message
     assert "TIMONEL_DATA" in message
 
 
@@ -242,6 +263,14 @@ def test_a_download_larger_than_the_disk_is_not_begun(
     monkeypatch.setattr("shutil.disk_usage", lambda _: Usage(9, 6, 3))
     with pytest.raises(SourceError, match="8 bytes, and only 3 are free"):
         locate(File("train.csv", (server.url(),)), read)
+
+
+def test_without_requests_the_extra_to_install_is_named(
+    read: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "requests", None)
+    with pytest.raises(MissingExtra, match=r"pip install 'timonel\[train\]'"):
+        locate(File("train.csv", ("https://rows.example/train.csv",)), read)
 
 
 def test_a_gzipped_file_is_kept_as_it_is(read: Read, server: Server) -> None:

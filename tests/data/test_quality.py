@@ -74,6 +74,7 @@ def one(column: str, value: object, dtype: Any = None) -> Checked:
         ("count", 7, pl.UInt64, 7),
         ("count", "", None, None),
         ("count", None, pl.String, None),
+        ("count", None, pl.Null, None),
         ("count", float("nan"), None, None),
         ("flag", "FALSE", None, False),
         ("flag", "1", None, True),
@@ -161,6 +162,13 @@ def test_a_row_with_two_problems_tells_both_and_is_counted_once() -> None:
         ("size", "not allowed", 1),
         ("sex", "not allowed", 1),
     ]
+
+
+def test_a_column_called_reason_is_kept_beside_the_reason() -> None:
+    frame = pl.DataFrame({**GOOD, "size": "x", "reason": "ours"})
+    refused = examine(frame, project()).refused
+    assert refused["reason in source"].to_list() == ["ours"]
+    assert refused["reason"][0].startswith("size: expected")
 
 
 def test_the_report_is_json_and_a_sentence_with_the_first_values() -> None:

@@ -131,6 +131,38 @@ def test_a_table_of_the_state_database_is_read_with_its_types(read: Read) -> Non
     assert rows.frame.schema == {"species": pl.String, "mass": pl.Int64, "depth": pl.Float64}
 
 
+@pytest.fixture
+def odd(read: Read, tmp_path: Path) -> Read:
+    connection = sqlite3.connect(tmp_path / "state.db")
+    connection.execute("create table numbers (x numeric)")
+    connection.execute("insert into numbers values (1), (1.5), (null)")
+    connection.execute("create table mixed (x)")
+    connection.execute("insert into mixed values (1), ('a')")
+    connection.execute("create table empty (x integer, y text)")
+    connection.commit()
+    connection.close()
+    return read
+
+
+def test_whole_numbers_among_others_are_numbers(odd: Read) -> None:
+    assert Table("numbers").read(odd).frame["x"].to_list() == [1.0, 1.5, None]
+
+
+def test_a_table_without_rows_keeps_its_columns(odd: Read) -> None:
+    frame = Table("empty").read(odd).frame
+    assert (frame.height, frame.columns) == (0, ["x", "y"])
+
+
+def test_a_column_of_several_types_is_refused_and_nothing_lost_silently(odd: Read) -> None:
+    with pytest.raises(SourceError, match=r"mixed at .* expected rows, got TypeError: column x: "):
+        Table("mixed").read(odd)
+
+
+def test_two_columns_of_one_name_are_refused(odd: Read) -> None:
+    with pytest.raises(SourceError, match="expected rows, got DuplicateError"):
+        Table(query="select 1 as a, 2 as a").read(odd)
+
+
 def test_a_query_of_another_database_is_read(state: Path) -> None:
     source = Table(
         query='select mass from "Odd name" where mass > 4000', database=f"sqlite:///{state}"
@@ -242,6 +274,11 @@ def test_concat_joins_rows_notes_and_the_embedded_mark(read: Read) -> None:
     assert rows.notes == ("The small set is used.",)
     assert rows.embedded
     assert rows.origin.count(" + ") == 2
+
+
+def test_concat_takes_columns_in_any_order(read: Read) -> None:
+    rows = Concat(Python(lambda: {"a": [1], "b": [2]}), Python(lambda: {"b": [4], "a": [3]}))
+    assert rows.read(read).frame.rows() == [(1, 2), (3, 4)]
 
 
 def test_concat_refuses_other_columns_naming_both(read: Read) -> None:

@@ -79,8 +79,11 @@ def locate(file: File, read: Read) -> Path:
 def _mismatch(file: File, path: Path) -> str | None:
     if file.sha256 is None:
         return None
-    with path.open("rb") as stream:
-        got = hashlib.file_digest(stream, "sha256").hexdigest()
+    try:
+        with path.open("rb") as stream:
+            got = hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        return f"it cannot be read: {error.strerror}"
     return None if got == file.sha256.lower() else f"expected sha256 {file.sha256}, got {got}"
 
 
@@ -107,21 +110,21 @@ def _fetch(file: File, url: str, target: Path, read: Read, unreachable: set[str]
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=target.parent, suffix=".part")
         os.close(handle)
+        part = Path(name)
+        try:
+            for attempt in _attempts():
+                with attempt:
+                    _download(url, part, target.name, read, unreachable)
+            if wrong := _mismatch(file, part):
+                raise _Unfit(wrong)
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
     except OSError as error:
         raise SourceError(
             f"Expected to write to the cache {read.cache}, got: {error}.",
             remedy="Make it writable or set TIMONEL_HOME to another folder.",
         ) from None
-    part = Path(name)
-    try:
-        for attempt in _attempts():
-            with attempt:
-                _download(url, part, target.name, read, unreachable)
-        if wrong := _mismatch(file, part):
-            raise _Unfit(wrong)
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
     return target
 
 
@@ -139,6 +142,7 @@ def _attempts() -> "Retrying":
 def _download(url: str, part: Path, name: str, read: Read, unreachable: set[str]) -> None:
     try:
         import requests
+        import urllib3
     except ImportError:
         raise MissingExtra("Downloading", "train") from None
 
@@ -147,7 +151,7 @@ def _download(url: str, part: Path, name: str, read: Read, unreachable: set[str]
     answered = False
     try:
         if not requests.utils.get_environ_proxies(url) and not _resolves(url):
-            raise requests.ConnectTimeout
+            raise requests.ConnectTimeout(url)
         with requests.get(
             url,
             stream=True,
@@ -168,11 +172,12 @@ def _download(url: str, part: Path, name: str, read: Read, unreachable: set[str]
     except requests.ReadTimeout:
         raise _Transient(f"no answer for {_READ_SECONDS:g} s") from None
     except requests.ConnectionError as error:
-        if answered:
+        if answered or isinstance(error.args[0], urllib3.exceptions.ProtocolError):
             raise _Transient("the connection broke off or stood still") from None
         unreachable.add(urlsplit(url).netloc)
-        reason = "certificate refused" if isinstance(error, requests.exceptions.SSLError) else ""
-        raise _Unfit(reason or "the host could not be reached") from None
+        refused = isinstance(error, requests.exceptions.SSLError)
+        what = "certificate or encryption refused" if refused else "the host could not be reached"
+        raise _Unfit(what) from None
     except requests.RequestException as error:
         raise _Unfit(f"{type(error).__name__}: {error}") from None
 

@@ -303,7 +303,9 @@ def _with_reasons(
         )
     text = pl.concat_str(reasons, separator="; ", ignore_nulls=True)
     text = pl.when(text == "").then(pl.lit("duplicate: expected each row once")).otherwise(text)
-    return frame.filter(refused).with_columns(text.alias("reason"))
+    reason = frame.filter(refused).select(text.alias("reason"))
+    original = frame.filter(refused).rename({"reason": "reason in source"}, strict=False)
+    return original.with_columns(reason)
 
 
 def _shown(name: str, kind: "pl.DataType") -> "pl.Expr":

@@ -1,8 +1,9 @@
 """Sources: where rows come from. Each reads a frame as it is; `quality` judges it afterwards."""
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from timonel.data.files import locate
@@ -63,7 +64,7 @@ class Parquet:
         path = locate(self.file, read)
         try:
             frame = pl.read_parquet(path, glob=False)
-        except (pl.exceptions.PolarsError, OSError) as error:
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
             raise _unreadable(path, "a Parquet file", error) from None
         return Rows(_renamed(frame, self.columns, str(path)), str(path))
 
@@ -132,13 +133,13 @@ class Table:
                 remedy="Write for instance sqlite:///rows.db or postgresql+psycopg://host/name.",
             ) from None
         origin = f"{self.name or self.query} at {url.render_as_string(hide_password=True)}"
-        missing = SourceError(f"{origin}: there is no such database file.")
         # SQLite would make an empty database of a misspelt path.
-        if url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:"):
-            from pathlib import Path
-
-            if not url.database.startswith("file:") and not Path(url.database).is_file():
-                raise missing
+        on_disk = url.get_backend_name() == "sqlite" and "?" not in address
+        if on_disk and not Path(url.database or "").is_file():
+            raise SourceError(
+                f"{origin}: there is no such database file.",
+                remedy="Correct the path, or run first what fills that table.",
+            )
         statement: Any = sa.text(self.query or "")
         if self.name is not None:
             schema, _, name = self.name.rpartition(".")
@@ -148,10 +149,18 @@ class Table:
             engine = sa.create_engine(url)
             try:
                 with engine.connect() as connection:
-                    frame = pl.read_database(statement, connection, infer_schema_length=None)
+                    result = connection.execute(statement)
+                    names, values = list(result.keys()), list(zip(*result, strict=True))
             finally:
                 engine.dispose()
-        except (sa.exc.SQLAlchemyError, pl.exceptions.PolarsError, ImportError) as error:
+            columns = zip(names, values or [()] * len(names), strict=True)
+            frame = pl.DataFrame([_series(*column) for column in columns])
+        except (
+            sa.exc.SQLAlchemyError,
+            pl.exceptions.PolarsError,
+            ImportError,
+            TypeError,
+        ) as error:
             reason = str(getattr(error, "orig", None) or error).splitlines()[0]
             raise SourceError(
                 f"{origin}: expected rows, got {type(error).__name__}: {reason}.",
@@ -204,7 +213,7 @@ class Python:
 
 @dataclass(frozen=True, init=False)
 class Concat:
-    """The rows of several sources with the same columns, one after the other."""
+    """The rows of several sources with the same columns, in any order, one after the other."""
 
     sources: tuple[Source, ...]
 
@@ -218,13 +227,13 @@ class Concat:
         parts = [source.read(read) for source in self.sources]
         first = parts[0]
         for part in parts[1:]:
-            if part.frame.schema != first.frame.schema:
+            if dict(part.frame.schema) != dict(first.frame.schema):
                 raise SourceError(
                     f"{part.origin}: expected the columns of {first.origin} "
                     f"({_columns(first.frame)}), got {_columns(part.frame)}."
                 )
         return Rows(
-            pl.concat([part.frame for part in parts]),
+            pl.concat([part.frame.select(first.frame.columns) for part in parts]),
             " + ".join(part.origin for part in parts),
             tuple(dict.fromkeys(note for part in parts for note in part.notes)),
             any(part.embedded for part in parts),
@@ -287,7 +296,19 @@ def _imported(name: str) -> Callable[[], Any]:
         ) from None
 
 
-def _unreadable(path: object, expected: str, error: Exception) -> SourceError:
+def _series(name: str, values: Sequence[Any]) -> "pl.Series":
+    import polars as pl
+
+    # SQLite keeps 1 and 1.5 of one column as two types; no other mixture is let through.
+    if {type(value) for value in values} - {type(None)} == {int, float}:
+        return pl.Series(name, values, pl.Float64, strict=False)
+    try:
+        return pl.Series(name, values)
+    except (TypeError, OverflowError) as error:
+        raise TypeError(f"column {name}: {error}") from None
+
+
+def _unreadable(path: Path, expected: str, error: BaseException) -> SourceError:
     reason = (str(error).splitlines() or [type(error).__name__])[0]
     return SourceError(
         f"{path}: expected {expected}, got: {reason}.",
