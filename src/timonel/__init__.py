@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from timonel.contract import Answer, Contract, Upload
     from timonel.data.sources import Concat, Csv, Embedded, FirstOf, Idx, Parquet, Python, Table
-    from timonel.local import load
+    from timonel.serving.local import load
     from timonel.policies import Choice, Float, Gate, Grid, Integer, Optuna, Quality, Split
     from timonel.project import File, Model, Pretrained, Project, Read, Rows
     from timonel.schema import Image, Pixels
@@ -27,7 +27,7 @@ _HOMES = {
         "Python",
         "Table",
     ),
-    "timonel.local": ("load",),
+    "timonel.serving.local": ("load",),
     "timonel.policies": (
         "Choice",
         "Float",

@@ -74,6 +74,11 @@ class Settings(BaseSettings):
         """The home as an absolute path."""
         return self.home.expanduser().absolute()
 
+    def environment_variables(self) -> dict[str, str]:
+        """These settings as variables, for a process that is to have the same."""
+        given = self.model_dump(mode="json", exclude_none=True) | {"home": str(self.root)}
+        return {f"TIMONEL_{name.upper()}": str(value) for name, value in given.items()}
+
     @property
     def database_url(self) -> str:
         """The state database."""

@@ -1,8 +1,9 @@
 """Species of a penguin from four measurements, after the Palmer Station's records."""
 
-from typing import Any, TypedDict
+from typing import Any
 
 from pydantic import BaseModel, Field
+from typing_extensions import TypedDict
 
 from timonel import Answer, Contract, Csv, File, FirstOf, Gate, Grid, Model, Project, Python
 

@@ -4,7 +4,7 @@ import inspect
 from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter
-from pydantic.errors import PydanticInvalidForJsonSchema, PydanticSchemaGenerationError
+from pydantic.errors import PydanticUserError
 
 from timonel.project import Project
 from timonel.serving.rows import Refusal, RowReader
@@ -76,7 +76,7 @@ class Operation:
             if returned is inspect.Signature.empty:
                 return {}
             return self._schema(TypeAdapter(returned), mode="serialization")
-        except (NameError, PydanticSchemaGenerationError, PydanticInvalidForJsonSchema):
+        except (NameError, PydanticUserError):  # what it returns cannot be described
             return {}
 
     def _schema(self, adapter: TypeAdapter[Any], mode: Any = "validation") -> dict[str, Any]:

@@ -216,19 +216,13 @@ class Supervisor:
             command,
             pass_fds=(listener.fileno(), writing),
             env=os.environ
-            | self._environment()
+            | self.settings.environment_variables()
             | {"PROMETHEUS_MULTIPROC_DIR": str(metrics_folder)},
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C is for the supervisor, which then drains
         )
         os.close(writing)
         return _Worker(number, process, reading, time.monotonic())
-
-    def _environment(self) -> dict[str, str]:
-        """The settings that workers read, as this supervisor was given them."""
-        given = self.settings.model_dump(mode="json", exclude_none=True)
-        given["home"] = str(self.settings.root)
-        return {f"TIMONEL_{name.upper()}": str(value) for name, value in given.items()}
 
     def _forget(self, worker: _Worker, metrics_folder: Path) -> None:
         os.close(worker.ready)

@@ -140,7 +140,7 @@ class Upkeep:
         try:
             for path in adopt(self._settings.journal_folder):
                 database, objects = self._stores()
-                export(path, objects, Segments(database))
+                export(path, objects, Segments(database), database)
             self._export_trouble = None
         except (TimonelError, OSError) as error:
             self._export_trouble = f"The journal waits to be exported: {error}"

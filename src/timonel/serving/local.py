@@ -1,0 +1,156 @@
+"""Predictions in this process, without any server: `timonel.load("digits/cnn").predict(…)`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, overload
+
+from pydantic import BaseModel, ValidationError
+
+from timonel import artifact
+from timonel.errors import BadRequest, NotFound, NotReady
+from timonel.project import Project, load_project
+from timonel.serving.routing import Served, load_version
+from timonel.serving.rows import RowReader, first_alias, refusal_of
+from timonel.serving.state import Champion
+from timonel.settings import Settings
+from timonel.signature import Label
+from timonel.tensors import arrays_of, picture_of
+
+__all__ = ["LocalModel", "Prediction", "load"]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One row's answer: its label, the probability of each class, and the version that gave it."""
+
+    label: Label
+    probabilities: Mapping[Label, float]
+    version: str
+
+
+def load(reference: str, settings: Settings | None = None) -> "LocalModel":
+    """The version that serves `PROJECT` or `PROJECT/MODEL`, or the numbered `PROJECT/MODEL@N`.
+
+    Without a home, the version that ships with the project answers. A project may be a path.
+
+    Raises:
+        NotFound: there is no such project, model or version.
+        NotReady: the model has no version yet.
+        ArtifactError: the version's files were changed.
+    """
+    given = settings or Settings()
+    name, model, number = _parts(reference)
+    project = load_project(name)
+    model = project.model(model).name
+    folder, champion = _find(project, model, number, given)
+    return LocalModel(project, load_version(folder, champion, project), given)
+
+
+class LocalModel:
+    """A version in this process."""
+
+    def __init__(self, project: Project, served: Served, settings: Settings) -> None:
+        self.project = project
+        self.version = served.label
+        self._served = served
+        self._reader = RowReader(project, settings.max_rows)
+        self._max_pixels = settings.max_pixels
+
+    @overload
+    def predict(self, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]: ...
+    @overload
+    def predict(self, rows: object) -> Prediction: ...
+    def predict(self, rows: Any) -> Prediction | list[Prediction]:
+        """The answer to one row (a mapping), or a list of answers to a list of mappings.
+
+        Where the feature is an image, a row may also be a picture's path or file content, or its
+        numbers in any nesting. Nothing is written to the journal.
+
+        Raises:
+            BadRequest: a row does not fit the features; says which field and what was expected.
+        """
+        many = isinstance(rows, Sequence) and bool(rows) and isinstance(rows[0], Mapping)
+        read = [self._row(row) for row in (rows if many else [rows])]
+        columns = self.project.columns
+        values = {column.name: [getattr(row, column.name) for row in read] for column in columns}
+        indices, scores = self._served.model.predict(arrays_of(columns, values))
+        classes = self._served.model.signature.classes
+        answers = [
+            Prediction(classes[index], dict(zip(classes, odds, strict=True)), self.version)
+            for index, odds in zip(indices.tolist(), scores.tolist(), strict=True)
+        ]
+        return answers if many else answers[0]
+
+    def _row(self, row: Any) -> BaseModel:
+        column = self.project.columns[0]
+        if column.image and isinstance(row, str | Path | bytes):
+            from timonel.data.pictures import prepare
+
+            content = row if isinstance(row, bytes) else _content(Path(row))
+            pixels = prepare(
+                content,
+                height=column.image.height,
+                width=column.image.width,
+                max_pixels=self._max_pixels,
+            )
+            return self._reader.row.model_construct(**{column.name: picture_of(column, pixels)})
+        if column.image and not isinstance(row, Mapping):
+            row = {first_alias(self._reader.row, column.name): row}
+        try:
+            return self._reader.row.model_validate(row)
+        except ValidationError as error:
+            detail = refusal_of(error)[1].detail
+            if not isinstance(detail, str):
+                detail = "; ".join(
+                    f"{'.'.join(str(part) for part in item['loc'][1:])}: {item['msg']}"
+                    for item in detail
+                )
+            raise BadRequest(detail) from None
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise NotFound(f"Expected a picture at {path}, got: {error.strerror}.") from None
+
+
+def _parts(reference: str) -> tuple[str, str | None, int | None]:
+    """Project, model and number of `digits`, `digits/cnn`, `digits/cnn@4` or `my/file.py`."""
+    rest, _, number = reference.partition("@")
+    if number and not number.isdigit():
+        raise NotFound(f"Expected a version's number after @, got {number!r}.")
+    if rest.endswith(".py") or "/" not in rest:
+        return rest, None, int(number) if number else None
+    name, _, model = rest.rpartition("/")
+    return name, model, int(number) if number else None
+
+
+def _find(
+    project: Project, model: str, number: int | None, settings: Settings
+) -> tuple[Path, Champion]:
+    """The folder of a version and its name; from the home, or from the package."""
+    if settings.database or (settings.root / "timonel.db").is_file():
+        from timonel.stores.artifacts import fetch_version
+        from timonel.stores.database import Database
+        from timonel.stores.objects import ObjectStore
+        from timonel.stores.versions import Versions
+
+        versions = Versions(Database.open(settings.database_url))
+        found = (
+            versions.champion(project.name, model)
+            if number is None
+            else versions.get(project.name, model, number)
+        )
+        if found:
+            objects = ObjectStore.open(settings.objects_url)
+            folder = fetch_version(found.digest, objects, settings.serving_folder)
+            return folder, Champion(project.name, model, found.number, found.digest)
+    embedded = project.model(model).embedded
+    if embedded is None or number not in (None, 0):
+        raise NotReady(
+            f"{project.name}/{model} has no version yet.",
+            remedy=f"Train one: timonel run {project.name}",
+        )
+    return embedded, Champion(project.name, model, 0, artifact.seal(embedded)[0])
