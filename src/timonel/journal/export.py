@@ -7,7 +7,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from timonel.journal.layout import own_schema, text_line
+from timonel.journal.layout import TextLines, own_schema
 from timonel.stores.objects import ObjectStore
 from timonel.stores.segments import Segments
 
@@ -76,17 +76,16 @@ def _rows(files: Sequence[Path]) -> "pl.LazyFrame":
 def _text(rows: "pl.LazyFrame", out: Path, tz: tzinfo | None) -> None:
     import polars as pl
 
+    line = TextLines(tz)
+
     def lines(batch: pl.Series) -> pl.Series:
         return pl.Series(
-            [
-                text_line(row["time"], row["prediction"], row["environment"], tz).rstrip("\n")
-                for row in batch
-            ],
+            [line(row["time"], row["prediction"], row["environment"]) for row in batch],
             dtype=pl.String,
         )
 
-    line = pl.struct(pl.col("time").dt.timestamp("ns"), "prediction", "environment")
-    rows.select(line.map_batches(lines, return_dtype=pl.String)).sink_csv(
+    said = pl.struct(pl.col("time").dt.timestamp("ns"), "prediction", "environment")
+    rows.select(said.map_batches(lines, return_dtype=pl.String)).sink_csv(
         out, include_header=False, quote_style="never"
     )
 

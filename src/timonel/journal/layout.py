@@ -1,10 +1,8 @@
 """How records lie in a segment and in a text log."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime, tzinfo
-from io import BytesIO
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 from timonel.journal.records import Meta, Record
 from timonel.schema import Kind
@@ -12,7 +10,7 @@ from timonel.schema import Kind
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["OWN_COLUMNS", "Rows", "fits", "own_schema", "stored_name", "text_line"]
+__all__ = ["OWN_COLUMNS", "Rows", "TextLines", "fits", "own_schema", "stored_name"]
 
 OWN_COLUMNS = (
     "id",
@@ -47,10 +45,30 @@ def stored_name(column: str) -> str:
     return f"input.{column}" if column in OWN_COLUMNS else column
 
 
-def text_line(time_ns: int, prediction: object, environment: str, tz: tzinfo | None) -> str:
-    """A line of the text log, such as `2026-11-20 13:04:05 - 7 - dev`."""
-    time = datetime.fromtimestamp(time_ns // 1_000_000_000, UTC).astimezone(tz)
-    return f"{time:%Y-%m-%d %H:%M:%S} - {prediction} - {environment}\n"
+class TextLines:
+    """Makes lines of a text log, such as `2026-11-20 13:04:05 - 7 - dev`, with times in `tz`.
+
+    `tz` None is the server's local time.
+    """
+
+    def __init__(self, tz: tzinfo | None) -> None:
+        self._tz = tz
+        self._second = -1
+        self._text = ""
+
+    def __call__(self, time_ns: int, prediction: object, environment: str) -> str:
+        """One line, without its end."""
+        second = time_ns // 1_000_000_000
+        if second != self._second:  # most are of the same second as the one before
+            time = datetime.fromtimestamp(second, UTC).astimezone(self._tz)
+            self._second, self._text = second, f"{time:%Y-%m-%d %H:%M:%S}"
+        return f"{self._text} - {prediction} - {environment}"
+
+
+def _text_of(identifier: bytes) -> str:
+    """The UUID as text, as str(UUID(…)) says it in four times the time."""
+    text = identifier.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def fits(record: Record, columns: tuple[tuple[str, Kind], ...] | None) -> bool:
@@ -84,50 +102,43 @@ class Rows:
         self._frames: list[pl.DataFrame] = []
         self._own: list[tuple[Any, ...]] = []
         self._values: list[tuple[Any, ...]] = []
+        self._scores: list[bytes] = []
+        self._width = 0  # bytes of scores a row, in what is not yet a frame
         self.count = 0
-        self.ids: tuple[str, str] = ("", "")
-        self.times: tuple[int, int] = (0, 0)
 
     def add(self, record: Record) -> None:
         """Lay out a record that `fits`."""
-        import numpy as np
-
-        rows, name = len(record.rows), str(UUID(bytes=record.id))
+        rows, name = len(record.rows), _text_of(record.id)
         for answer in record.answers if rows else ():
+            width = len(answer.probabilities) // rows
+            if width and width != self._width:
+                self._pack()
+                self._width = width
             places = self._classes((record.project, answer.model, answer.version))
-            scores: Sequence[list[float] | None] = [None] * rows
-            if answer.probabilities:
-                scores = np.frombuffer(answer.probabilities, "<f4").reshape(rows, -1).tolist()
             for n, label in enumerate(answer.labels):
-                row, place = scores[n], places.get(label)
                 self._own.append((
                     name if rows == 1 else f"{name}.{n}",
                     record.time_ns // 1_000,
                     answer.model,
                     answer.version,
                     str(label),
-                    row[place] if row and place is not None and place < len(row) else None,
-                    row,
+                    places.get(label, -1),  # its probability is looked up for all rows at once
+                    width > 0,
                     record.environment,
                     record.via,
                 ))  # fmt: skip
+            self._scores.append(answer.probabilities or bytes(self._width * rows))
             self._values.extend(record.rows)
-            if not self.count:
-                self.ids, self.times = (name, name), (record.time_ns, record.time_ns)
-            self.ids = min(self.ids[0], name), max(self.ids[1], name)
-            self.times = min(self.times[0], record.time_ns), max(self.times[1], record.time_ns)
             self.count += rows
         if len(self._own) >= _PIECE:
-            self._frame()
+            self._pack()
 
-    def parquet(self) -> bytes:
-        """The segment; the same records give the same bytes. At least one row is expected."""
+    def frame(self) -> "pl.DataFrame":
+        """The segment's content; at least one row is expected."""
         import polars as pl
 
-        self._frame()
-        file = BytesIO()
-        pl.concat(self._frames).write_parquet(file, compression="zstd")
-        return file.getvalue()
+        self._pack()
+        return pl.concat(self._frames)
 
     def _classes(self, key: tuple[str, str, str]) -> dict[Any, int]:
         """Where each class stands among the probabilities; empty when nothing explains them."""
@@ -136,12 +147,21 @@ class Rows:
             self._places[key] = {label: n for n, label in enumerate(meta.classes if meta else ())}
         return self._places[key]
 
-    def _frame(self) -> None:
+    def _pack(self) -> None:
         """Turn the rows held as objects into a frame."""
+        import numpy as np
         import polars as pl
 
         if not self._own:
             return
+        own = zip(own_schema().items(), zip(*self._own, strict=True), strict=True)
+        held = {name: (kind, values) for (name, kind), values in own}
+        places, scored = (np.array(held.pop(name)[1]) for name in ("probability", "probabilities"))
+        scores = np.frombuffer(b"".join(self._scores), "<f4").reshape(len(places), -1)
+        known = scored & (places >= 0) & (places < scores.shape[1])
+        chosen = np.zeros(len(places), np.float32)
+        chosen[known] = scores[known, places[known]]
+        lists = pl.Series(scores).cast(pl.List(pl.Float32)) if scores.shape[1] else None
         kinds: dict[str, Any] = {
             "number": pl.Float64,
             "integer": pl.Int64,
@@ -149,12 +169,17 @@ class Rows:
             "category": pl.String,
             "image": pl.Binary,
         }
-        own = zip(own_schema().items(), zip(*self._own, strict=True), strict=True)
-        series = [pl.Series(name, values, dtype=kind) for (name, kind), values in own]
         inputs = zip(self._inputs, zip(*self._values, strict=True), strict=True)
-        series += [
-            pl.Series(name, values, dtype=kinds[kind], strict=False)
-            for (name, kind), values in inputs
+        series = [
+            *(pl.Series(name, values, dtype=kind) for name, (kind, values) in held.items()),
+            *(
+                pl.Series(name, values, dtype=kinds[kind], strict=False)
+                for (name, kind), values in inputs
+            ),
         ]
-        self._frames.append(pl.DataFrame(series))
-        self._own, self._values = [], []
+        frame = pl.DataFrame(series).with_columns(
+            probability=pl.when(pl.Series(known)).then(pl.Series(chosen)),
+            probabilities=pl.when(pl.Series(scored)).then(pl.lit(lists, pl.List(pl.Float32))),
+        )
+        self._frames.append(frame.select(*OWN_COLUMNS, *(name for name, _ in self._inputs)))
+        self._own, self._values, self._scores = [], [], []

@@ -10,10 +10,11 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import tzinfo
+from io import BytesIO
 from pathlib import Path
 
 from timonel.journal.files import CLOSED, DAMAGED, OPEN, locked
-from timonel.journal.layout import Rows, fits, text_line
+from timonel.journal.layout import Rows, TextLines, fits
 from timonel.journal.records import FORMAT, Reading, read
 from timonel.schema import Kind
 from timonel.stores.database import Database
@@ -83,18 +84,9 @@ def export(
         new = False
         for project, rows in sorted(content.projects.items()):
             if rows.count:
-                new |= segments.add(
-                    source=path.stem,
-                    project=project,
-                    object_key=objects.put(rows.parquet()),
-                    rows=rows.count,
-                    first_id=rows.ids[0],
-                    last_id=rows.ids[1],
-                    first_time=rows.times[0] / 1e9,
-                    last_time=rows.times[1] / 1e9,
-                )
+                new |= _add(path.stem, project, rows, objects, segments)
         for environment, lines in sorted(content.lines.items()):
-            data, key = "".join(lines).encode(), text_log_key(environment)
+            data, key = "".join(f"{line}\n" for line in lines).encode(), text_log_key(environment)
             # Nobody else moves the offset while this transaction holds the write lock.
             with database.begin() as connection:
                 offset = segments.export_offset(key)
@@ -117,6 +109,22 @@ def text_log_key(environment: str) -> str:
     return f"reportes/predicciones_{environment}.txt"
 
 
+def _add(source: str, project: str, rows: Rows, objects: ObjectStore, segments: Segments) -> bool:
+    frame, file = rows.frame(), BytesIO()
+    frame.write_parquet(file, compression="zstd")
+    ids, times = frame["id"].str.slice(0, 36).sort(), frame["time"].dt.timestamp("us").sort()
+    return segments.add(
+        source=source,
+        project=project,
+        object_key=objects.put(file.getvalue()),
+        rows=len(frame),
+        first_id=ids[0],
+        last_id=ids[-1],
+        first_time=times[0] / 1e6,
+        last_time=times[-1] / 1e6,
+    )
+
+
 @dataclass
 class _Content:
     projects: dict[str, "Rows"] = field(default_factory=dict)
@@ -129,6 +137,7 @@ def _collect(reading: Reading, text_log: Collection[str] | None, tz: tzinfo | No
     columns: dict[str, tuple[tuple[str, Kind], ...]] = {}
     logged: set[str] = set()
     seen = 0
+    line = TextLines(tz)
     for record in reading:
         if len(reading.metas) > seen:
             seen = len(reading.metas)
@@ -142,7 +151,7 @@ def _collect(reading: Reading, text_log: Collection[str] | None, tz: tzinfo | No
         content.projects[record.project].add(record)
         if record.project in (logged if text_log is None else text_log):
             content.lines.setdefault(record.environment, []).extend(
-                text_line(record.time_ns, label, record.environment, tz)
+                line(record.time_ns, label, record.environment)
                 for answer in record.answers
                 for label in answer.labels
             )
