@@ -1,9 +1,13 @@
 """The repository's own promises: a lock that can be trusted, and files that name no machine."""
 
+import ast
 import re
 import subprocess
+import sys
 import time
 import tomllib
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +62,15 @@ def declared(project: dict[str, Any], *extras: str) -> list[Requirement]:
     for extra in extras:
         lines += project["optional-dependencies"][extra]
     return [Requirement(line) for line in lines]
+
+
+def imported(file: Path) -> Iterator[str]:
+    """The top-level packages that a file imports, anywhere in it."""
+    for node in ast.walk(ast.parse(file.read_text(), str(file))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module.partition(".")[0]
 
 
 def targets() -> dict[str, str]:
@@ -118,6 +131,18 @@ def test_every_dependency_says_which_part_needs_it(project: dict[str, Any]) -> N
     every = declared(project, *project["optional-dependencies"])
     commented = [line for line in lines if re.match(r'    "[\w.-]+>=[^"]+", +# \w+', line)]
     assert len(commented) == len(every)
+
+
+def test_every_package_that_the_library_imports_is_declared(project: dict[str, Any]) -> None:
+    distributions = packages_distributions() | {"mlflow": ["mlflow"], "pydantic_core": ["pydantic"]}
+    wanted = {
+        canonicalize_name(distributions.get(name, [name])[0])
+        for file in (ROOT / "src").rglob("*.py")
+        for name in imported(file)
+        if name not in sys.stdlib_module_names and name != "timonel"
+    }
+    known = declared(project, "train", "torch")
+    assert wanted - {canonicalize_name(requirement.name) for requirement in known} == set()
 
 
 def test_every_upper_bound_links_its_reason(project: dict[str, Any]) -> None:
