@@ -63,8 +63,7 @@ def prepare(
     Raises PictureTooLarge when the header promises more than `max_pixels`, before decoding;
     PictureError for bytes that are no picture, are cut short, or show no ink.
     """
-    grey = _grey(_decode(content, max_pixels))
-    ink = _ink(grey)
+    ink = _ink(_decode(content, max_pixels))
     return _place(_fit(ink, box), height, width)
 
 
@@ -83,8 +82,8 @@ def enlarge(
     return np.stack([_place(stroke, height, width) for stroke in strokes])
 
 
-def _decode(content: bytes, max_pixels: int) -> Image:
-    """The first frame, upright, its pixels loaded and not much larger than they need to be."""
+def _decode(content: bytes, max_pixels: int) -> Grey:
+    """The brightness 0..255 of the first frame, upright, no larger than it needs to be."""
     from PIL import Image, UnidentifiedImageError
 
     if not content:
@@ -100,7 +99,9 @@ def _decode(content: bytes, max_pixels: int) -> Image:
             # A JPEG can be decoded at a half, a quarter or an eighth for less work.
             image.draft(None, (SIDE, SIDE))
             image.load()
-            return _upright(image)
+            return _grey(_upright(image))
+    except PictureError:
+        raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as bomb:
         raise PictureTooLarge(
             f"Expected a picture of at most {max_pixels:,} pixels; its header says far more.",
@@ -149,7 +150,7 @@ def _grey(image: Image) -> Grey:
     if image.mode == "LAB":
         image = image.getchannel("L")
     if image.has_transparency_data:
-        channels = _shrink(image.convert("RGBA"))
+        channels = _shrink(image if image.mode == "RGBA" else image.convert("RGBA"))
         colours = _composite(channels[..., :3], channels[..., 3:] / np.float32(255))
     elif image.mode in ("1", "L"):
         colours = _shrink(image.convert("L"))[..., None]
