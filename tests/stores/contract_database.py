@@ -83,6 +83,6 @@ for _ in range(10):
     with database.begin() as connection:
         raise_generation(connection)
 """
-        together(prepare, act, 4, database_url)
-        assert database.generation() == 40
+        together(prepare, act, 3, database_url)
+        assert database.generation() == 30
         database.close()

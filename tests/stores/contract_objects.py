@@ -86,12 +86,15 @@ class ObjectStoreContract:
 
     def test_a_missing_object_is_a_store_error_that_names_it(self, store: ObjectStore) -> None:
         assert not store.exists("nothing/there")
+        assert store.size("nothing/there") is None
         with pytest.raises(StoreError, match="nothing/there"):
             store.get("nothing/there")
 
     def test_a_named_object_is_replaced(self, store: ObjectStore) -> None:
         store.write("logs/a.txt", b"one")
+        assert store.size("logs/a.txt") == 3
         store.write("logs/a.txt", b"2")
+        assert store.size("logs/a.txt") == 1
         assert store.get("logs/a.txt") == b"2"
 
     def test_list_gives_the_keys_under_a_folder_sorted(self, store: ObjectStore) -> None:
@@ -116,6 +119,7 @@ class ObjectStoreContract:
             lambda: store.get(key),
             lambda: store.fetch(key, tmp_path / "f"),
             lambda: store.exists(key),
+            lambda: store.size(key),
             lambda: store.write(key, b""),
             lambda: store.append(key, b"", 0),
             lambda: store.delete(key),

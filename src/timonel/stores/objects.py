@@ -61,8 +61,9 @@ class ObjectStore:
         key = f"sha256/{digest[:2]}/{digest}"
         with self._errors(key):
             # By size as well: a lost host can leave a shorter file than was put there.
-            if self._size(key) != size:
+            if self._head(key) != size:
                 obstore.put(self._store, key, data)
+                self._flush(key)
         return key
 
     def get(self, key: str) -> bytes:
@@ -98,10 +99,14 @@ class ObjectStore:
             part.replace(path)
 
     def exists(self, key: str) -> bool:
-        """Whether there are bytes at `key`."""
+        """Whether there is an object at `key`."""
+        return self.size(key) is not None
+
+    def size(self, key: str) -> int | None:
+        """How many bytes are at `key`; None when there is no object."""
         _check(key)
         with self._errors(key):
-            return self._size(key) is not None
+            return self._head(key)
 
     def write(self, key: str, data: bytes) -> None:
         """Set the bytes at a named key; readers see the old ones or the new ones."""
@@ -110,6 +115,7 @@ class ObjectStore:
         _check_named(key)
         with self._errors(key):
             obstore.put(self._store, key, data)
+            self._flush(key)
 
     def append(self, key: str, data: bytes, at: int) -> None:
         """Make `data` the end of a named key's bytes, from offset `at`, and flush it to the disk.
@@ -154,13 +160,22 @@ class ObjectStore:
             except FileNotFoundError:
                 return
 
-    def _size(self, key: str) -> int | None:
+    def _head(self, key: str) -> int | None:
         import obstore
 
         try:
             return obstore.head(self._store, key)["size"]
         except FileNotFoundError:
             return None
+
+    def _flush(self, key: str) -> None:
+        # The database, which is flushed, must not outlive what it names when the host goes down.
+        for path in (self._root / key, (self._root / key).parent):
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
 
     @contextmanager
     def _errors(self, key: str) -> Iterator[None]:

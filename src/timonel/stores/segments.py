@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, insert, select
 
-from timonel.errors import StoreError
 from timonel.stores import tables
 from timonel.stores.database import Database
 
@@ -85,32 +84,24 @@ class Segments:
 
     def export_offset(self, name: str) -> int:
         """How many bytes of the export `name` are settled; what lies beyond may be cut off."""
+        table = tables.exports.c
+        query = select(table.offset).where(table.name == name).order_by(table.id.desc()).limit(1)
         with self._database.read() as connection:
-            return _offset(connection, name)
+            return connection.execute(query).scalar_one_or_none() or 0
 
     def advance(self, connection: Connection, name: str, offset: int, source: str) -> bool:
         """Settle the export at `offset` bytes, with the journal file `source` in it.
 
         False, changing nothing, when that source is in it already. Append inside the transaction
-        of `connection`, at `export_offset(name)`, after this said True: a crash before the commit
-        leaves the old offset, and the next try cuts what was written. Raises StoreError when
-        `offset` lies before what is settled.
+        of `connection`, at `export_offset(name)` or at the end of a file that somebody made
+        shorter, after this said True: a crash before the commit leaves the old offset, and the
+        next try cuts what was written.
         """
         table = tables.exports
         known = select(table.c.at).where(table.c.name == name, table.c.source == source)
         if connection.execute(known).one_or_none() is not None:
             return False
-        if offset < (settled := _offset(connection, name)):
-            raise StoreError(
-                f"Expected the export {name} to grow from {settled} bytes, got {offset} with "
-                f"{source}."
-            )
         connection.execute(
             insert(table).values(name=name, source=source, offset=offset, at=self._database.clock())
         )
         return True
-
-
-def _offset(connection: Connection, name: str) -> int:
-    query = select(func.max(tables.exports.c.offset)).where(tables.exports.c.name == name)
-    return connection.execute(query).scalar_one() or 0

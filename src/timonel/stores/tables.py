@@ -1,7 +1,7 @@
 """The database's tables, as queries see them; `migrations` is what makes them.
 
-Times are float seconds since 1970, UTC. The two partial indexes are promises that no code can
-break: one champion a model, one running run a project.
+Times are float seconds since 1970, UTC. The indexes called `one_…` are promises that no code can
+break: one champion a model, one running run a project, one export of a source.
 """
 
 from sqlalchemy import (
@@ -136,8 +136,11 @@ segments = Table(
 exports = Table(
     "exports",
     metadata,
-    Column("name", String, primary_key=True),
-    Column("source", String, primary_key=True),
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("name", String, nullable=False),
+    Column("source", String, nullable=False),
     Column("offset", Integer, nullable=False),
     Column("at", Float, nullable=False),
+    Index("one_export", "name", "source", unique=True),
+    Index("exports_name", "name", "id"),
 )

@@ -1,4 +1,8 @@
-"""What Alembic runs: the revisions, in the transaction that `Database.open` has begun."""
+"""What Alembic runs: the revisions, in the transaction that `Database.open` has begun.
+
+Revisions are called `rNNNN_…`, and rise. One only adds, and what it replaces goes one release
+later: workers one release older run on the new tables.
+"""
 
 from alembic import context
 

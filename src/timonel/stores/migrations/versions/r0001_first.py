@@ -109,8 +109,11 @@ def upgrade() -> None:
 
     op.create_table(
         "exports",
-        sa.Column("name", sa.String, primary_key=True),
-        sa.Column("source", sa.String, primary_key=True),
+        sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+        sa.Column("name", sa.String, nullable=False),
+        sa.Column("source", sa.String, nullable=False),
         sa.Column("offset", sa.Integer, nullable=False),
         sa.Column("at", sa.Float, nullable=False),
     )
+    op.create_index("one_export", "exports", ["name", "source"], unique=True)
+    op.create_index("exports_name", "exports", ["name", "id"])
