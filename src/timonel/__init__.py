@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from timonel.contract import Answer, Contract, Upload
     from timonel.data.sources import Concat, Csv, Embedded, FirstOf, Idx, Parquet, Python, Table
-    from timonel.serving.local import load
     from timonel.policies import Choice, Float, Gate, Grid, Integer, Optuna, Quality, Split
     from timonel.project import File, Model, Pretrained, Project, Read, Rows
     from timonel.schema import Image, Pixels
+    from timonel.serving.local import load
 
 _HOMES = {
     "timonel.contract": ("Answer", "Contract", "Upload"),

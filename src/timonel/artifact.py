@@ -27,12 +27,8 @@ def seal(folder: Path) -> tuple[str, dict[str, str]]:
     """
     missing = [name for name in _REQUIRED if not (folder / name).is_file()]
     if missing:
-        raise ArtifactError(
-            f"{folder}: expected {', '.join(_REQUIRED)}, {missing[0]} is missing."
-        )
-    hashes = {
-        name: _sha256(folder / name) for name in FILES if (folder / name).is_file()
-    }
+        raise ArtifactError(f"{folder}: expected {', '.join(_REQUIRED)}, {missing[0]} is missing.")
+    hashes = {name: _sha256(folder / name) for name in FILES if (folder / name).is_file()}
     return digest_of(hashes), hashes
 
 

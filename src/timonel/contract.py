@@ -57,7 +57,7 @@ class Prediction(TypedDict):
 
 
 class StandardReply(TypedDict, total=False):
-    """The reply of a project that declares none: one row's answer, or a list under `predictions`."""
+    """The reply of a project that declares none: one row's answer, or several `predictions`."""
 
     prediction: Label
     probabilities: dict[str, float]

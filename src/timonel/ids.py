@@ -31,9 +31,7 @@ class Ids:
         self._last = max(tick, self._last + 1)
         milliseconds, counter = self._last >> 12, self._last & 0xFFF
         low = int.from_bytes(self._random(8), "big") & 0x3FFF_FFFF_FFFF_FFFF
-        return uuid.UUID(
-            int=milliseconds << 80 | 0x7 << 76 | counter << 64 | 0b10 << 62 | low
-        )
+        return uuid.UUID(int=milliseconds << 80 | 0x7 << 76 | counter << 64 | 0b10 << 62 | low)
 
 
 def time_of(identifier: uuid.UUID) -> int:

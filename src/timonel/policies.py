@@ -142,11 +142,7 @@ class Grid:
 
     def __init__(self, **space: Sequence[object]) -> None:
         for name, values in space.items():
-            if (
-                isinstance(values, str)
-                or not isinstance(values, Sequence)
-                or not values
-            ):
+            if isinstance(values, str) or not isinstance(values, Sequence) or not values:
                 raise DefinitionError(
                     f"Grid: expected a list of values for {name}, got {values!r}.",
                     remedy=f"Write Grid({name}=[…]).",

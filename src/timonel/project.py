@@ -41,9 +41,7 @@ BUNDLED = {
 }
 """The projects that ship with the package: name and module."""
 
-RESERVED = frozenset(
-    {"api", "v2", "docs", "metrics", "health", "live", "ready", "ping"}
-)
+RESERVED = frozenset({"api", "v2", "docs", "metrics", "health", "live", "ready", "ping"})
 
 # A serving process loads the definition; these would cost it seconds and hundreds of megabytes.
 HEAVY = frozenset(
@@ -103,7 +101,8 @@ class File:
     """A file known by its `name` under the data folder, an address, or both.
 
     `name` is a path inside TIMONEL_DATA (or any path that exists); `urls` are tried in order when
-    it is not there; `sha256` is checked however the file was got.
+    it is not there. `sha256` is checked however the file was got; of a name that ends in `.gz` it
+    is that of the unpacked content, since the same content may be packed in many ways.
     """
 
     name: str
@@ -142,8 +141,8 @@ class Model:
     `accuracy`, `balanced_accuracy` or `f1_weighted`. `folds` × `repeats` is the cross-validation
     that scores a candidate (0 folds: the validation rows do). `augment(X, y, rng)` adds rows to
     training only. `log_models` keeps every trial's model in MLflow or the best one's. `registered`
-    is the name in MLflow's registry; `aliases` are further names that clients may use. `embedded` is
-    a folder with a version's files that answers from the first start, until a run makes another.
+    is the name in MLflow's registry; `aliases` are further names that clients may use. `embedded`
+    is a folder with a version's files that answers from the first start, until a run makes another.
     """
 
     name: str
@@ -168,9 +167,7 @@ class Model:
             )
         if isinstance(self.recipe, Pretrained):
             if self.search:
-                raise DefinitionError(
-                    f"{where}: a pretrained file has nothing to search."
-                )
+                raise DefinitionError(f"{where}: a pretrained file has nothing to search.")
             return
         if not callable(self.recipe):
             raise DefinitionError(
@@ -213,7 +210,7 @@ class Project:
     features: type[BaseModel]
     target: str
     models: Sequence[Model]
-    classes: Sequence[Label] | Mapping[Label, str] | None = None
+    classes: Sequence[Label] | Mapping[int, str] | Mapping[str, str] | None = None
     prepare: "Callable[[polars.DataFrame], polars.DataFrame] | None" = None
     split: Split = field(default_factory=Split)
     quality: Quality = field(default_factory=Quality)
@@ -236,9 +233,7 @@ class Project:
                 f"{where}: the names {', '.join(sorted(RESERVED))} are taken by the API.",
                 remedy="Choose another name.",
             )
-        if not (
-            isinstance(self.features, type) and issubclass(self.features, BaseModel)
-        ):
+        if not (isinstance(self.features, type) and issubclass(self.features, BaseModel)):
             raise DefinitionError(
                 f"{where}, features: expected a subclass of pydantic.BaseModel, "
                 f"got {self.features!r}."
@@ -248,9 +243,7 @@ class Project:
                 f"{where}, source: expected a source such as Csv(File('rows.csv')), "
                 f"got {self.source!r}."
             )
-        models = (
-            list(self.models) if isinstance(self.models, Sequence) else [self.models]
-        )
+        models = list(self.models) if isinstance(self.models, Sequence) else [self.models]
         names = [model.name for model in models if isinstance(model, Model)]
         if not names or len(names) != len(models) or len(set(names)) != len(names):
             raise DefinitionError(

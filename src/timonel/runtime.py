@@ -30,21 +30,15 @@ def open_session(content: bytes, threads: int = 1) -> "onnxruntime.InferenceSess
     # Idle threads that spin would take the cores from the processes that answer.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        return onnxruntime.InferenceSession(
-            content, options, providers=["CPUExecutionProvider"]
-        )
-    except Exception as error:  # onnxruntime's errors share no public base
-        raise ArtifactError(
-            f"Expected an ONNX model, got: {_first_line(error)}"
-        ) from None
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # noqa: BLE001 (onnxruntime's errors share no public base)
+        raise ArtifactError(f"Expected an ONNX model, got: {_first_line(error)}") from None
 
 
 class OnnxModel:
     """A version's graph with its signature; safe to call from several threads."""
 
-    def __init__(
-        self, content: bytes, signature: Signature, *, threads: int = 1
-    ) -> None:
+    def __init__(self, content: bytes, signature: Signature, *, threads: int = 1) -> None:
         self.signature = signature
         self._session = open_session(content, threads)
         binding = signature.binding
@@ -82,19 +76,15 @@ class OnnxModel:
             self._run({name: value[row : row + 1] for name, value in inputs.items()})
             for row in range(rows)
         ]
-        return np.concatenate([p[0] for p in parts]), np.concatenate(
-            [p[1] for p in parts]
-        )
+        return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
 
     def _run(self, inputs: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         binding = self.signature.binding
         try:
             outputs = dict(
-                zip(
-                    self._outputs, self._session.run(self._outputs, inputs), strict=True
-                )
+                zip(self._outputs, self._session.run(self._outputs, inputs), strict=True)
             )
-        except Exception as error:  # onnxruntime's errors share no public base
+        except Exception as error:  # noqa: BLE001 (onnxruntime's errors share no public base)
             raise ArtifactError(
                 f"{self.signature.project}/{self.signature.model} failed: {_first_line(error)}"
             ) from None
@@ -108,12 +98,8 @@ class OnnxModel:
             labels = np.asarray(outputs[binding.label]).ravel().tolist()
             indices = np.array([self._index[label] for label in labels], dtype=np.int64)
         else:
-            indices = (
-                scores.argmax(axis=1) if scores is not None else np.empty(0, np.int64)
-            )
-        if (
-            scores is None
-        ):  # a model without scores is sure of its label, for want of better
+            indices = scores.argmax(axis=1) if scores is not None else np.empty(0, np.int64)
+        if scores is None:  # a model without scores is sure of its label, for want of better
             scores = np.zeros((rows, len(self._index)), np.float32)
             scores[np.arange(rows), indices] = 1.0
         return indices, scores
@@ -121,9 +107,7 @@ class OnnxModel:
 
 def _softmax(logits: np.ndarray) -> np.ndarray:
     exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(
-        exponents / exponents.sum(axis=1, keepdims=True), dtype=np.float32
-    )
+    return np.asarray(exponents / exponents.sum(axis=1, keepdims=True), dtype=np.float32)
 
 
 def _first_line(error: Exception) -> str:

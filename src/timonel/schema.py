@@ -98,9 +98,7 @@ class Image:
                 },
             )
         if not kinds <= {int, float}:
-            wrong = next(
-                i for i, item in enumerate(flat) if type(item) not in (int, float)
-            )
+            wrong = next(i for i, item in enumerate(flat) if type(item) not in (int, float))
             raise PydanticCustomError(
                 "image_value",
                 "Expected only numbers, got {kind} as pixel {index}",
@@ -166,7 +164,7 @@ class Column:
 
     def allows(self) -> str:
         """The allowed values as a phrase, for messages and cards."""
-        parts = [self.kind if self.kind != "category" else "text"]
+        parts: list[str] = [self.kind if self.kind != "category" else "text"]
         if self.image:
             parts = [f"image of {self.image.height}×{self.image.width}"]
         if self.categories is not None:
@@ -208,17 +206,13 @@ def columns_of(features: type[BaseModel]) -> tuple[Column, ...]:
     return columns
 
 
-def _column(
-    owner: str, name: str, annotation: object, metadata: list[object]
-) -> Column:
+def _column(owner: str, name: str, annotation: object, metadata: list[object]) -> Column:
     while get_origin(annotation) is Annotated:
         annotation, *more = get_args(annotation)
         metadata = [*metadata, *more]
     nullable = False
     if get_origin(annotation) in (Union, types.UnionType):
-        options = [
-            option for option in get_args(annotation) if option is not type(None)
-        ]
+        options = [option for option in get_args(annotation) if option is not type(None)]
         nullable = len(options) < len(get_args(annotation))
         if len(options) == 1:
             inner = _column(owner, name, options[0], metadata)
@@ -250,21 +244,15 @@ def _column(
     )
 
 
-def _bounds(
-    owner: str, name: str, kind: Kind, metadata: list[object]
-) -> dict[str, Any]:
+def _bounds(owner: str, name: str, kind: Kind, metadata: list[object]) -> dict[str, Any]:
     bounds: dict[str, Any] = {}
     for item in metadata:
-        parts = (
-            list(item) if isinstance(item, annotated_types.GroupedMetadata) else [item]
-        )
+        parts = list(item) if isinstance(item, annotated_types.GroupedMetadata) else [item]
         for part in parts:
             for bound in ("gt", "ge", "lt", "le", "min_length", "max_length"):
                 if getattr(part, bound, None) is not None:
                     bounds[bound] = getattr(part, bound)
-    widest = max(
-        (abs(bounds[b]) for b in ("gt", "ge", "lt", "le") if b in bounds), default=0
-    )
+    widest = max((abs(bounds[b]) for b in ("gt", "ge", "lt", "le") if b in bounds), default=0)
     if kind == "integer" and widest > _EXACT_INTEGERS:
         raise DefinitionError(
             f"{owner}.{name}: expected whole numbers up to {_EXACT_INTEGERS:,} (a model's float32 "

@@ -17,29 +17,19 @@ class Settings(BaseSettings):
         env_prefix="TIMONEL_", frozen=True, populate_by_name=True, extra="ignore"
     )
 
-    home: Path = Field(
-        Path(".timonel"), description="the folder that everything is kept under"
-    )
+    home: Path = Field(Path(".timonel"), description="the folder that everything is kept under")
     data: Path | None = Field(None, description="a folder searched before any URL")
-    database: str | None = Field(
-        None, description="SQLAlchemy URL; default: SQLite in the home"
-    )
-    objects: str | None = Field(
-        None, description="object store URL; default: a folder in the home"
-    )
+    database: str | None = Field(None, description="SQLAlchemy URL; default: SQLite in the home")
+    objects: str | None = Field(None, description="object store URL; default: a folder in the home")
     registry: str | None = Field(
         None,
         description="MLflow tracking URI; default: SQLite in the home",
-        validation_alias=AliasChoices(
-            "TIMONEL_REGISTRY", "MLFLOW_TRACKING_URI", "registry"
-        ),
+        validation_alias=AliasChoices("TIMONEL_REGISTRY", "MLFLOW_TRACKING_URI", "registry"),
     )
     environment: Literal["dev", "prod"] = Field(
         "dev",
         description="names the text log of predictions",
-        validation_alias=AliasChoices(
-            "TIMONEL_ENVIRONMENT", "ENVIRONMENT", "environment"
-        ),
+        validation_alias=AliasChoices("TIMONEL_ENVIRONMENT", "ENVIRONMENT", "environment"),
     )
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on")
@@ -48,19 +38,13 @@ class Settings(BaseSettings):
         "http://127.0.0.1:3000,http://localhost:3000",
         description="page addresses allowed to call the API, comma-separated",
     )
-    max_body: int = Field(
-        8_000_000, ge=1_000, description="largest request body in bytes"
-    )
+    max_body: int = Field(8_000_000, ge=1_000, description="largest request body in bytes")
     max_rows: int = Field(10_000, ge=1, description="most rows in one request")
-    max_pixels: int = Field(
-        50_000_000, ge=1_000, description="largest picture in pixels"
-    )
+    max_pixels: int = Field(50_000_000, ge=1_000, description="largest picture in pixels")
     journal_full: Literal["refuse", "answer"] = Field(
         "refuse", description="what to do when the journal cannot be written"
     )
-    journal_fsync: bool = Field(
-        False, description="fsync each group of journal records"
-    )
+    journal_fsync: bool = Field(False, description="fsync each group of journal records")
     journal_rotate_seconds: float = Field(
         5.0, gt=0, description="oldest that a journal file gets before it is exported"
     )

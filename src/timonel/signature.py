@@ -20,9 +20,9 @@ class Binding:
     """How columns and classes meet the inputs and outputs of an ONNX graph.
 
     `layout`: `matrix` is one float32 input (n, columns); `columns` one input (n, 1) a column, text
-    as strings; `image` one float32 input (n, *shape) with values `low`..`high`. `label` and `scores`
-    name outputs; without `label` the largest score decides. `logits` says that scores are not yet
-    probabilities; `batch` that the graph takes more than one row at a time.
+    as strings; `image` one float32 input (n, *shape) with values `low`..`high`. `label` and
+    `scores` name outputs; without `label` the largest score decides. `logits` says that scores are
+    not yet probabilities; `batch` that the graph takes more than one row at a time.
     """
 
     layout: Literal["matrix", "columns", "image"]
@@ -88,9 +88,7 @@ def compatible(old: Signature, new: Signature) -> list[Difference]:
     before = {column.name: column for column in old.columns}
     after = {column.name: column for column in new.columns}
     differences = [
-        Difference(
-            f"Field {name} was removed: requests that send it may be refused.", True
-        )
+        Difference(f"Field {name} was removed: requests that send it may be refused.", True)
         for name in before
         if name not in after
     ]
@@ -98,9 +96,7 @@ def compatible(old: Signature, new: Signature) -> list[Difference]:
         if name in before:
             differences += _field(before[name], column)
         elif column.nullable:
-            differences.append(
-                Difference(f"Field {name} was added and may be missing.", False)
-            )
+            differences.append(Difference(f"Field {name} was added and may be missing.", False))
         else:
             differences.append(
                 Difference(
@@ -109,22 +105,16 @@ def compatible(old: Signature, new: Signature) -> list[Difference]:
                 )
             )
     if old.target != new.target:
-        differences.append(
-            Difference(f"The target was {old.target}, now {new.target}.", True)
-        )
+        differences.append(Difference(f"The target was {old.target}, now {new.target}.", True))
     added = [label for label in new.classes if label not in old.classes]
     removed = [label for label in old.classes if label not in new.classes]
     if added:
         differences.append(
-            Difference(
-                f"Classes {_list(added)} were added: clients do not know them.", True
-            )
+            Difference(f"Classes {_list(added)} were added: clients do not know them.", True)
         )
     if removed:
         differences.append(
-            Difference(
-                f"Classes {_list(removed)} were removed: never answered now.", False
-            )
+            Difference(f"Classes {_list(removed)} were removed: never answered now.", False)
         )
     return differences
 
@@ -133,11 +123,7 @@ def _field(old: Column, new: Column) -> list[Difference]:
     was = f"Field {old.name} took {old.allows()}, now {new.allows()}"
     if old.kind != new.kind:
         widened = (old.kind, new.kind) == ("integer", "number")
-        return [
-            Difference(
-                f"{was}: {'widened' if widened else 'another kind'}.", not widened
-            )
-        ]
+        return [Difference(f"{was}: {'widened' if widened else 'another kind'}.", not widened)]
     if old.image != new.image:
         return [Difference(f"{was}: another shape, range or polarity.", True)]
     narrowed = widened = False
@@ -165,17 +151,13 @@ def _field(old: Column, new: Column) -> list[Difference]:
 
 def _least(column: Column) -> tuple[float, bool]:
     """The lower bound, ordered so that a stricter one is larger; True when it is exclusive."""
-    bounds = [
-        (b, x) for b, x in ((column.ge, False), (column.gt, True)) if b is not None
-    ]
+    bounds = [(b, x) for b, x in ((column.ge, False), (column.gt, True)) if b is not None]
     return max(bounds, default=(float("-inf"), False))
 
 
 def _most(column: Column) -> tuple[float, bool]:
     """The upper bound, ordered so that a looser one is larger; True when it is inclusive."""
-    bounds = [
-        (b, x) for b, x in ((column.le, True), (column.lt, False)) if b is not None
-    ]
+    bounds = [(b, x) for b, x in ((column.le, True), (column.lt, False)) if b is not None]
     return min(bounds, default=(float("inf"), True))
 
 

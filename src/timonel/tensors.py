@@ -40,16 +40,11 @@ def arrays_of(columns: Sequence[Column], values: Mapping[str, Sequence[Any]]) ->
             arrays[column.name] = np.array(given, dtype=np.float32)  # None becomes NaN
         elif column.kind == "category":
             arrays[column.name] = np.array(
-                [
-                    "" if value is None else getattr(value, "value", value)
-                    for value in given
-                ],
+                ["" if value is None else getattr(value, "value", value) for value in given],
                 dtype=object,
             )
         else:
-            arrays[column.name] = np.array(given, dtype=np.float32).reshape(
-                len(given), -1
-            )
+            arrays[column.name] = np.array(given, dtype=np.float32).reshape(len(given), -1)
     return arrays
 
 
@@ -63,9 +58,7 @@ def arrays_of_frame(columns: Sequence[Column], frame: "polars.DataFrame") -> Arr
         if column.kind in _NUMERIC:
             arrays[column.name] = series.cast(pl.Float32).to_numpy().astype(np.float32)
         elif column.kind == "category":
-            arrays[column.name] = (
-                series.cast(pl.String).fill_null("").to_numpy().astype(object)
-            )
+            arrays[column.name] = series.cast(pl.String).fill_null("").to_numpy().astype(object)
         else:
             arrays[column.name] = _pictures(column, series.to_list())
     return arrays
@@ -86,9 +79,7 @@ def picture_of(column: Column, pixels: np.ndarray) -> np.ndarray:
     """A prepared uint8 picture (height, width), light ink, as one float32 row of the column."""
     image = column.image
     if image is None:
-        raise DataRefused(
-            f"Column {column.name}: expected an image, got a {column.kind}."
-        )
+        raise DataRefused(f"Column {column.name}: expected an image, got a {column.kind}.")
     flat = pixels.astype(np.float32).ravel()
     if image.ink == "dark":
         flat = 255.0 - flat
@@ -102,25 +93,19 @@ def binding_for(columns: Sequence[Column]) -> Binding:
     first = columns[0]
     if first.image:
         low, high = first.image.low, first.image.high
-        return Binding(
-            "image", (first.name,), shape=(first.image.size,), low=low, high=high
-        )
+        return Binding("image", (first.name,), shape=(first.image.size,), low=low, high=high)
     if all(column.kind in _NUMERIC for column in columns):
         return Binding("matrix", ("features",))
     return Binding("columns", tuple(column.name for column in columns))
 
 
-def feed(
-    binding: Binding, columns: Sequence[Column], arrays: Arrays
-) -> dict[str, np.ndarray]:
+def feed(binding: Binding, columns: Sequence[Column], arrays: Arrays) -> dict[str, np.ndarray]:
     """The ONNX inputs: name → array of n rows."""
     if binding.layout == "matrix":
         stacked = np.column_stack([arrays[column.name] for column in columns])
         return {binding.inputs[0]: np.ascontiguousarray(stacked, dtype=np.float32)}
     if binding.layout == "image":
-        return {
-            binding.inputs[0]: _scaled(binding, columns[0], arrays[columns[0].name])
-        }
+        return {binding.inputs[0]: _scaled(binding, columns[0], arrays[columns[0].name])}
     return {
         name: arrays[column.name].reshape(-1, 1)
         for name, column in zip(binding.inputs, columns, strict=True)
@@ -131,7 +116,5 @@ def _scaled(binding: Binding, column: Column, pixels: np.ndarray) -> np.ndarray:
     image = column.image
     if image and (image.low, image.high) != (binding.low, binding.high):
         ratio = (binding.high - binding.low) / (image.high - image.low)
-        pixels = (pixels - np.float32(image.low)) * np.float32(ratio) + np.float32(
-            binding.low
-        )
+        pixels = (pixels - np.float32(image.low)) * np.float32(ratio) + np.float32(binding.low)
     return np.ascontiguousarray(pixels.reshape(-1, *binding.shape), dtype=np.float32)

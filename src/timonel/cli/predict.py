@@ -24,15 +24,13 @@ def predict(
 ) -> None:
     """Predict with the version that serves, or with the one that ships with the project.
 
-    Examples:
-
-    timonel predict digits --image seven.png
+    Examples: timonel predict digits --image seven.png
 
     timonel predict penguins '{"bill_length_mm": 39.1, "bill_depth_mm": 18.7,
     "flipper_length_mm": 181, "body_mass_g": 3750}'
     """
     from timonel.errors import BadRequest
-    from timonel.serving.local import Prediction, load
+    from timonel.serving.local import load
 
     given = settings()
     if (row is None) == (not image):
@@ -47,10 +45,7 @@ def predict(
         many = isinstance(rows, list) and bool(rows) and isinstance(rows[0], dict)
         inputs = rows if many else [rows]
     for item in inputs:
-        answer = loaded.predict(item)
-        if not isinstance(answer, Prediction):
-            raise TypeError(type(answer))
-        _show(answer, str(item) if image else None, as_json=json)
+        _show(loaded.predict(item), str(item) if image else None, as_json=json)
 
 
 def _rows(text: str) -> Any:

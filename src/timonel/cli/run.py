@@ -47,7 +47,7 @@ def run(
 
     given = settings()
     definition = load_project(project)
-    with _stopping(), showing(as_json=json) as tell:
+    with _Stopping(), showing(as_json=json) as tell:
         outcome = run_project(
             definition,
             given,
@@ -62,7 +62,7 @@ def run(
         raise typer.Exit(4)
 
 
-class _stopping:
+class _Stopping:
     """SIGTERM ends a run as Ctrl-C does: cleanly, with its record closed."""
 
     def __enter__(self) -> None:

@@ -1,1 +1,1 @@
-"""data"""
+"""Rows in: sources, quality, split, and the preparation of pictures."""

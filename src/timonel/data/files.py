@@ -1,11 +1,13 @@
 """Files: where one is looked for, and how one is downloaded."""
 
+import gzip
 import hashlib
 import os
 import shutil
 import socket
 import tempfile
 import threading
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -80,8 +82,11 @@ def _mismatch(file: File, path: Path) -> str | None:
     if file.sha256 is None:
         return None
     try:
-        with path.open("rb") as stream:
+        packed = file.name.endswith(".gz")
+        with gzip.open(path) if packed else path.open("rb") as stream:
             got = hashlib.file_digest(stream, "sha256").hexdigest()
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        return f"expected a gzip file, got: {error}"
     except OSError as error:
         return f"it cannot be read: {error.strerror}"
     return None if got == file.sha256.lower() else f"expected sha256 {file.sha256}, got {got}"

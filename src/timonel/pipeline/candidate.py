@@ -33,7 +33,7 @@ __all__ = ["Judged", "judge", "register", "train", "unchanged"]
 def train(
     runner: Runner, context: Context, model: Model, split: Mapping[str, Any], seed: int
 ) -> dict[str, Any]:
-    """A graph and how it came to be: `onnx_key`, `signature`, `parameters`, `score`, MLflow's ids."""
+    """A graph and how it came to be: `onnx_key`, `signature`, `parameters`, MLflow's ids."""
     recipe = model.recipe
     depends: dict[str, Any] = {
         "rows": split["key"],

@@ -60,7 +60,7 @@ class Context:
         def work() -> None:
             try:
                 opening.set_result(Registry.open(self.settings.registry_url))
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001 (raised again where it is asked for)
                 opening.set_exception(error)
 
         # Not a pool's thread: a run that fails early must not wait for it to end.

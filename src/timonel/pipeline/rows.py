@@ -93,7 +93,7 @@ def split_rows(runner: Runner, context: Context, validated: Mapping[str, Any]) -
                 raise DataRefused(
                     f"Expected rows on every side of the split, got none for {side} of "
                     f"{frame.height:,} rows.",
-                    remedy="Give the source more rows, or Split(test=…, validation=…) other shares.",
+                    remedy="Give the source more rows, or set Split(test=…, validation=…).",
                 )
         told = ", ".join(f"{side} {count:,}" for side, count in counts.items())
         return {"key": datasets.save(frame, context.objects), "counts": counts, "note": told}

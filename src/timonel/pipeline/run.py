@@ -125,7 +125,7 @@ def _candidate(
     last: int,
     seed: int | None,
 ) -> tuple[Version | None, str]:
-    """One model's last steps; after a refusal again with another seed, as often as the gate says."""
+    """One model's last steps; after a refusal with other seeds, as often as the gate says."""
     first = model.seed if seed is None else seed
     attempts = 1 if not callable(model.recipe) else context.project.gate.retries + 1
     for attempt in range(attempts):

@@ -13,7 +13,7 @@ import socket
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -167,10 +167,8 @@ class Runner:
             yield
         except BaseException as error:
             sentence = str(error) or type(error).__name__
-            try:
+            with suppress(TimonelError):  # the first error says more
                 self._runs.step(self.id, name, status="failed", note=sentence)
-            except TimonelError:
-                pass  # the first error says more
             self._say("step", name, "failed", sentence)
             if isinstance(error, Exception) and not isinstance(error, TimonelError):
                 last = traceback.extract_tb(error.__traceback__)[-1]
@@ -206,6 +204,8 @@ class Runner:
         while not self._over.wait(_BEAT_SECONDS):
             try:
                 self._runs.beat(self.id)
+            except RunFailed:
+                return  # another process declared this run dead; its next step will say so
             except TimonelError:
                 continue  # the database may be away for a while; the next beat says we live
 

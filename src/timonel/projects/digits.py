@@ -1,10 +1,10 @@
 """A handwritten digit in a picture of 28×28 pixels: white ink on black, as MNIST has it."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NotRequired
 
 from pydantic import AliasChoices, BaseModel, Field
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 from timonel import (
     Answer,

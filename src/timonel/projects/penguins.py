@@ -41,7 +41,9 @@ def reply(answer: Answer) -> Reply:
 project = Project(
     name="penguins",
     description="Species of a penguin: 0 Adelie, 1 Chinstrap, 2 Gentoo.",
-    source=FirstOf(Csv(File("penguins/penguins.csv"), nulls=("NA",)), Python("palmerpenguins:load_penguins")),
+    source=FirstOf(
+        Csv(File("penguins/penguins.csv"), nulls=("NA",)), Python("palmerpenguins:load_penguins")
+    ),
     prepare=prepare,
     features=Measurements,
     target="species",

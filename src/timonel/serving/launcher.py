@@ -31,7 +31,7 @@ class Launcher:
         self._thread: threading.Thread | None = None
 
     def start(self, projects: Sequence[tuple[str, Project]]) -> None:
-        """Run, one after the other, what has to be trained; `projects` are names and definitions."""
+        """Run what has to be trained, one after the other; `projects`: names and definitions."""
         self._thread = threading.Thread(
             target=self._run_all, args=(projects,), name="timonel-launcher", daemon=True
         )

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
@@ -57,30 +57,33 @@ class LocalModel:
         self._reader = RowReader(project, settings.max_rows)
         self._max_pixels = settings.max_pixels
 
-    @overload
-    def predict(self, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]: ...
-    @overload
-    def predict(self, rows: object) -> Prediction: ...
-    def predict(self, rows: Any) -> Prediction | list[Prediction]:
-        """The answer to one row (a mapping), or a list of answers to a list of mappings.
+    def predict(self, row: Any) -> Prediction:
+        """The answer to one row: a mapping from field to value.
 
         Where the feature is an image, a row may also be a picture's path or file content, or its
         numbers in any nesting. Nothing is written to the journal.
 
         Raises:
+            BadRequest: the row does not fit the features; says which field and what was expected.
+            PictureError: the picture cannot be read.
+        """
+        return self.predict_many([row])[0]
+
+    def predict_many(self, rows: Sequence[Any]) -> list[Prediction]:
+        """The answers to several rows, in their order; see `predict` for what a row may be.
+
+        Raises:
             BadRequest: a row does not fit the features; says which field and what was expected.
         """
-        many = isinstance(rows, Sequence) and bool(rows) and isinstance(rows[0], Mapping)
-        read = [self._row(row) for row in (rows if many else [rows])]
+        read = [self._row(row) for row in rows]
         columns = self.project.columns
         values = {column.name: [getattr(row, column.name) for row in read] for column in columns}
         indices, scores = self._served.model.predict(arrays_of(columns, values))
         classes = self._served.model.signature.classes
-        answers = [
+        return [
             Prediction(classes[index], dict(zip(classes, odds, strict=True)), self.version)
             for index, odds in zip(indices.tolist(), scores.tolist(), strict=True)
         ]
-        return answers if many else answers[0]
 
     def _row(self, row: Any) -> BaseModel:
         column = self.project.columns[0]
@@ -94,7 +97,7 @@ class LocalModel:
                 width=column.image.width,
                 max_pixels=self._max_pixels,
             )
-            return self._reader.row.model_construct(**{column.name: picture_of(column, pixels)})
+            return self._reader.of_picture(picture_of(column, pixels))
         if column.image and not isinstance(row, Mapping):
             row = {first_alias(self._reader.row, column.name): row}
         try:

@@ -40,13 +40,14 @@ class Metrics:
             buckets=_SECONDS,
             registry=self._registry,
         )
-        self._unrecorded = Gauge(
-            "timonel_journal_unrecorded",
-            "Answers given without a journal record (policy `answer` and a full disk).",
-            multiprocess_mode="sum",
-            registry=self._registry,
+        self._lost, self._refused, self._short = (
+            Gauge(name, sentence, multiprocess_mode="sum", registry=self._registry)
+            for name, sentence in (
+                ("timonel_journal_lost", "Answers given without a journal record: an alarm."),
+                ("timonel_journal_refused", "Answers refused because they could not be recorded."),
+                ("timonel_journal_short", "Workers that cannot reserve space ahead: an alarm."),
+            )
         )
-        self._unrecorded.set(0)
 
     def request(self, project: str, status: int, seconds: float) -> None:
         """Count one prediction request."""
@@ -57,9 +58,11 @@ class Metrics:
         """Count rows that a version answered."""
         self._rows.labels(version).inc(rows)
 
-    def unrecorded(self, count: int) -> None:
-        """Set how many answers have no journal record."""
-        self._unrecorded.set(count)
+    def journal(self, *, lost: int, refused: int, short: bool) -> None:
+        """Set how this process's journal fares; see `Journal` for the three."""
+        self._lost.set(lost)
+        self._refused.set(refused)
+        self._short.set(short)
 
     def render(self) -> bytes:
         """The text for a scrape, summed over the workers where there are several."""

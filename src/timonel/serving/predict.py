@@ -173,8 +173,7 @@ class Predictor:
             width=column.image.width,
             max_pixels=self._max_pixels,
         )
-        # Prepared pixels are in range by construction: nothing is left to validate.
-        return self.reader.row.model_construct(**{column.name: picture_of(column, pixels)})
+        return self.reader.of_picture(picture_of(column, pixels))
 
     def _models(self, asked: str | None) -> list[str]:
         if asked is not None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from typing import Any
 
 from timonel.journal.append import Journal
 from timonel.journal.records import Answered, Meta, Record, Value, encode, image_bytes, kinds_of
@@ -59,8 +60,9 @@ def _meta(project: Project, served: Served) -> Meta:
     )
 
 
-def _value(column: Column, row: Mapping[str, object]) -> Value:
+def _value(column: Column, row: Mapping[str, Any]) -> Value:
     value = row[column.name]
     if column.image:
-        return image_bytes(value)  # type: ignore[arg-type]
-    return getattr(value, "value", value)  # type: ignore[return-value]
+        return image_bytes(value)
+    plain: Value = getattr(value, "value", value)  # an Enum's member is kept as its text
+    return plain

@@ -71,9 +71,10 @@ def _check_fits(
     kinds = {column.name: column.kind for column in defined}
     for column in trained:
         if kinds.get(column.name) != column.kind:
+            now = f"has as {kinds[column.name]}" if column.name in kinds else "lacks"
             raise ArtifactError(
                 f"{champion.label} was trained with {column.name} ({column.kind}), which the "
-                f"definition now {'has as ' + kinds[column.name] if column.name in kinds else 'lacks'}.",
+                f"definition now {now}.",
                 remedy=f"Train a version for it: timonel run {champion.project}",
             )
 

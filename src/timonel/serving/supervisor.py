@@ -1,4 +1,4 @@
-"""The parent of the workers: owns the socket, replaces workers that end, keeps up what they need."""
+"""The parent of the workers: it owns the socket, and replaces workers that end."""
 
 import contextlib
 import logging
@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -135,7 +135,7 @@ class Supervisor:
         return listener
 
     @contextlib.contextmanager
-    def _signals(self):  # type: ignore[no-untyped-def]
+    def _signals(self) -> Iterator[None]:
         def stop(number: int, frame: FrameType | None) -> None:
             self._stopping.set()
 

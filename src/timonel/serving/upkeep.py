@@ -19,6 +19,7 @@ from timonel.stores.objects import ObjectStore
 from timonel.stores.runs import Runs
 from timonel.stores.segments import Segments
 from timonel.stores.versions import EMBEDDED, Versions
+from timonel.stores.versions import State as VersionState
 
 __all__ = ["Upkeep"]
 
@@ -71,7 +72,7 @@ class Upkeep:
         while not self._stop.wait(seconds):
             try:
                 act()
-            except Exception:
+            except Exception:  # noqa: BLE001 (nothing may end what is kept up)
                 _log.exception("Upkeep failed; it is tried again")
 
     def _stores(self) -> tuple[Database, ObjectStore]:
@@ -86,13 +87,21 @@ class Upkeep:
         versions = Versions(database)
         for project in self._projects:
             for model in project.models:
-                if model.embedded is None or versions.list(project.name, model.name):
+                if model.embedded is None or versions.champion(project.name, model.name):
                     continue
-                digest = save_version(model.embedded, objects)
                 names = (project.name, model.name, EMBEDDED)
                 why = "ships with the project"
-                versions.add(*names, digest=digest, who="package", reason=why)
-                for state in ("challenger", "champion"):
+                known = [v.state for v in versions.list(project.name, model.name) if not v.number]
+                if not known:
+                    digest = save_version(model.embedded, objects)
+                    versions.add(*names, digest=digest, who="package", reason=why)
+                    known = ["candidate"]
+                # A start that was killed in between left it on the way.
+                left: dict[str, tuple[VersionState, ...]] = {
+                    "candidate": ("challenger", "champion"),
+                    "challenger": ("champion",),
+                }
+                for state in left.get(known[0], ()):
                     versions.move(*names, state, who="package", reason=why)
 
     def follow(self) -> None:
@@ -137,10 +146,14 @@ class Upkeep:
 
     def export_journal(self) -> None:
         """Turn closed journal files, and those of dead workers, into segments."""
-        try:
-            for path in adopt(self._settings.journal_folder):
+        trouble = None
+        for path in adopt(self._settings.journal_folder):
+            try:
                 database, objects = self._stores()
-                export(path, objects, Segments(database), database)
-            self._export_trouble = None
-        except (TimonelError, OSError) as error:
-            self._export_trouble = f"The journal waits to be exported: {error}"
+                exported = export(path, objects, Segments(database), database)
+            except (TimonelError, OSError) as error:  # one file must not hold up the others
+                trouble = f"The journal waits to be exported: {error}"
+                continue
+            if exported and exported.note and exported.new:
+                _log.warning("%s", exported.note)
+        self._export_trouble = trouble

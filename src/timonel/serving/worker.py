@@ -12,6 +12,7 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
@@ -24,6 +25,9 @@ from timonel.serving.recorder import JournalRecorder
 from timonel.serving.routing import Routes
 from timonel.serving.state import State, read_state
 from timonel.settings import Settings
+
+if TYPE_CHECKING:
+    import uvicorn
 
 __all__ = ["main", "worker_app"]
 
@@ -40,8 +44,10 @@ def worker_app(
     boot: str = "boot",
     on_ready: int | None = None,
 ) -> FastAPI:
-    """The application of one worker; when it has loaded what there is, `on_ready` (a pipe's file
-    descriptor) gets a byte."""
+    """The application of one worker.
+
+    When it has loaded what there is, `on_ready` (a pipe's file descriptor) gets a byte.
+    """
     routes = Routes(projects, settings.serving_folder)
     journal = Journal(
         settings.journal_folder,
@@ -96,7 +102,7 @@ def worker_app(
 
 async def _watch_journal(journal: Journal, metrics: Metrics) -> None:
     while True:
-        metrics.unrecorded(journal.lost)
+        metrics.journal(lost=journal.lost, refused=journal.refused, short=journal.short)
         await asyncio.sleep(1)
 
 
@@ -164,7 +170,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     server.run(sockets=[listener])
 
 
-def _end_with_parent(server: "uvicorn.Server") -> None:  # noqa: F821
+def _end_with_parent(server: "uvicorn.Server") -> None:
     """An orphan would hold the port and a journal that nobody exports."""
     parent = os.getppid()
     pause = threading.Event()

@@ -36,9 +36,10 @@ def fetch_version(digest: str, objects: ObjectStore, serving_folder: Path) -> Pa
     if folder.is_dir():
         try:
             artifact.verify(folder, digest)
-            return folder
         except ArtifactError:
             shutil.rmtree(folder, ignore_errors=True)
+        else:
+            return folder
     keys = msgspec.json.decode(objects.get(_manifest(digest)), type=dict[str, str])
     serving_folder.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix="fetch-", dir=serving_folder))
