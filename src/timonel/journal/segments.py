@@ -89,7 +89,8 @@ def export(
             data, key = "".join(f"{line}\n" for line in lines).encode(), text_log_key(environment)
             # Nobody else moves the offset while this transaction holds the write lock.
             with database.begin() as connection:
-                offset = segments.export_offset(key)
+                # A log that somebody deleted begins anew; it must not hold up the export.
+                offset = min(segments.export_offset(key), objects.size(key) or 0)
                 if segments.advance(connection, key, offset + len(data), path.stem):
                     objects.append(key, data, at=offset)
         kept = None
