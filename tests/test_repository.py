@@ -134,7 +134,8 @@ def test_every_dependency_says_which_part_needs_it(project: dict[str, Any]) -> N
 
 
 def test_every_package_that_the_library_imports_is_declared(project: dict[str, Any]) -> None:
-    distributions = packages_distributions() | {"mlflow": ["mlflow"], "pydantic_core": ["pydantic"]}
+    parts = {"mlflow": ["mlflow"], "pydantic_core": ["pydantic"]}
+    distributions = {**packages_distributions(), **parts}
     wanted = {
         canonicalize_name(distributions.get(name, [name])[0])
         for file in (ROOT / "src").rglob("*.py")
