@@ -282,6 +282,81 @@ def test_a_text_log_that_was_deleted_begins_anew(home: Home) -> None:
     assert home.log().count("\n") == 1
 
 
+class Killed(BaseException):
+    """The process ends here."""
+
+
+class Fuse:
+    """Counts the steps that change something, and ends the process before or after one of them."""
+
+    def __init__(self) -> None:
+        self.left: int | None = None
+        self.steps = 0
+
+    def burn(self) -> None:
+        self.steps += 1
+        if self.left is not None:
+            self.left -= 1
+            if self.left < 0:
+                raise Killed
+
+    def around(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        def guarded(*args: Any, **kwargs: Any) -> Any:
+            self.burn()
+            result = step(*args, **kwargs)
+            self.burn()
+            return result
+
+        return guarded
+
+
+@pytest.fixture
+def fuse(monkeypatch: pytest.MonkeyPatch) -> Fuse:
+    fuse = Fuse()
+    for owner, name in [
+        (ObjectStore, "put"),
+        (ObjectStore, "append"),
+        (Segments, "add"),
+        (Segments, "advance"),
+        (Path, "unlink"),
+    ]:
+        monkeypatch.setattr(owner, name, fuse.around(getattr(owner, name)))
+    return fuse
+
+
+_sources = itertools.count()
+
+
+@given(kills=st.lists(st.integers(0, 15), max_size=5))
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_an_export_killed_at_any_steps_and_repeated_happens_exactly_once(
+    lasting_home: Home, fuse: Fuse, kills: list[int]
+) -> None:
+    home = lasting_home
+    records = [digit(label=1), penguin(), digit(label=2, environment="prod"), digit(label=3)]
+    path = closed(home.journal, f"boot-0-{next(_sources)}", records)
+    before = home.log(), home.log(text_log_key("prod"))
+    for fuse.left in kills:
+        try:
+            home.export(path)
+        except Killed:
+            continue
+    fuse.left = None
+    home.export(path)
+
+    assert adopt(home.journal) == []
+    added = [segment for segment in home.segments.list() if segment.source == path.stem]
+    assert [(segment.project, segment.rows) for segment in added] == [
+        ("digits", 3),
+        ("penguins", 1),
+    ]
+    assert home.log() == (
+        f"{before[0]}2026-11-20 13:04:05 - 1 - dev\n2026-11-20 13:04:05 - 3 - dev\n"
+    )
+    assert home.log(text_log_key("prod")) == f"{before[1]}2026-11-20 13:04:05 - 2 - prod\n"
+
 
 def test_the_steps_of_an_export_are_all_within_reach_of_the_kills(home: Home, fuse: Fuse) -> None:
     path = closed(home.journal, "a", [digit(), penguin(), digit(environment="prod")])
