@@ -267,9 +267,10 @@ def test_a_store_that_fails_leaves_the_file_for_the_next_try(
         raise StoreError("The disk is full.")
 
     path = closed(home.journal, "a", [digit()])
-    with monkeypatch.context() as patched, pytest.raises(StoreError, match="full"):
+    with monkeypatch.context() as patched:
         patched.setattr(home.objects, "append", fail)
-        home.export(path)
+        with pytest.raises(StoreError, match="full"):
+            home.export(path)
     assert path.exists()
     home.export(path)
     assert home.log().count("\n") == 1
