@@ -105,7 +105,7 @@ def test_the_file_of_a_name_is_the_one_that_would_be_loaded(
     (installed / "__init__.py").touch()
     (information / "METADATA").write_text("Metadata-Version: 2.1\nName: installed\nVersion: 1\n")
     (information / "entry_points.txt").write_text(
-        "[timonel.projects]\nweather = installed_project:project\nlost = no_such_module:project\n"
+        "[timonel.projects]\nweather = installed_project:project\nlost = no_such.module:project\n"
     )
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     assert definition_file("weather") == installed / "__init__.py"

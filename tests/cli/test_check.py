@@ -6,7 +6,12 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
+from starlette.routing import Route
+
 from tests.cli.conftest import Timonel
+from timonel.project import load_project
+from timonel.serving.worker import worker_app
+from timonel.settings import Settings
 
 DEFINITION = """\
 from typing import Literal
@@ -62,9 +67,27 @@ def test_what_is_derived_is_told_as_json(timonel: Timonel, visits: Path) -> None
     routes = {route["route"]: route["answers"] for route in found["routes"]}
     assert routes["POST /visits/predict"] == "always"
     assert routes["POST /predict"] == "when served alone"
+    assert routes["GET /health"] == "always"
     assert found["contract"]["under"] == "visits"
     assert found["policies"]["Gate"]["margin"] == 0.02
     assert found["classes"] is None
+
+
+def test_the_routes_told_are_those_that_are_served(
+    timonel: Timonel, visits: Path, home: Path
+) -> None:
+    told = {route["route"] for route in timonel("check", visits, "--json").json()["routes"]}
+    project = load_project(str(visits))
+    app = worker_app([project], Settings(home=home), at_root=True)
+    served = {
+        f"{method} {route.path}"
+        for route in app.routes
+        if isinstance(route, Route)
+        for method in route.methods or ()
+        if method != "HEAD" and (route.path == "/" or not route.path.endswith("/"))
+    }
+    assert served - told == {"GET /"}
+    assert told <= served
 
 
 def test_whole_numbers_without_bounds_and_fields_without_examples_are_warned_of(

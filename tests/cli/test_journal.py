@@ -7,9 +7,9 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+
 from tests.cli.conftest import Timonel
 from tests.journal.samples import START, closed, digit, penguin
-
 from timonel.journal.segments import export
 from timonel.stores.database import Database
 from timonel.stores.objects import ObjectStore

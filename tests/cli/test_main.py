@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.cli.conftest import Timonel
 from typer.main import get_command
 
+from tests.cli.conftest import Timonel
 from timonel.cli.main import app
 from timonel.errors import TimonelError
 

@@ -5,8 +5,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tests.cli.conftest import Timonel
 
+from tests.cli.conftest import Timonel
 from timonel.schema import Column
 from timonel.signature import Binding, Signature
 from timonel.stores.artifacts import save_version
@@ -138,6 +138,14 @@ def test_show_takes_the_champion_when_no_number_is_given(
         "The card of 3.",
     ):
         assert expected in shown
+
+
+@pytest.mark.usefixtures("digests")
+def test_a_card_is_a_page_on_a_terminal(timonel: Timonel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    shown = timonel("models", "show", "penguins/rf").out
+    assert "# penguins/rf" not in shown
+    assert "The card of 3." in shown
 
 
 @pytest.mark.usefixtures("digests")

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
-from tests.cli.conftest import Timonel
 
+from tests.cli.conftest import Timonel
 from timonel.cli import scaffold
 from timonel.cli.new import check_name
 from timonel.data.quality import check

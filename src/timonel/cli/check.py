@@ -142,17 +142,14 @@ def _trials(model: "Model") -> int:
 
 def _routes(project: "Project") -> list[dict[str, str]]:
     """What is answered at which path; the root is the project's when it is served alone."""
-    own, alone, shared = f"/{project.name}", "when served alone", "always"
     body = "JSON or a picture" if any(column.image for column in project.columns) else "JSON"
-    routes = [
-        (f"{method} {prefix}/{name}", when)
-        for prefix, when in ((own, shared), ("", alone))
-        for method, name in (("POST", "predict"), ("GET", "health"), ("GET", "ready"))
-    ]
-    routes += [(f"GET /{name}", shared) for name in ("live", "metrics", "docs", "openapi.json")]
+    watched = ("health", "live", "ready")
+    paths = [f"/{project.name}/{name}" for name in watched]
+    paths += [f"/{name}" for name in (*watched, "metrics", "docs", "openapi.json")]
     return [
-        {"route": route, "answers": when, "takes": body if route.startswith("POST") else ""}
-        for route, when in routes
+        {"route": f"POST /{project.name}/predict", "answers": "always", "takes": body},
+        {"route": "POST /predict", "answers": "when served alone", "takes": body},
+        *({"route": f"GET {path}", "answers": "always", "takes": ""} for path in paths),
     ]
 
 
