@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BUNDLED",
+    "HEAVY",
+    "NAME",
+    "RESERVED",
     "File",
     "Model",
     "Pretrained",
@@ -58,7 +61,8 @@ HEAVY = frozenset(
     }
 )
 
-_NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+"""What projects and models may be called."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +164,7 @@ class Model:
 
     def __post_init__(self) -> None:
         where = f"Model {self.name!r}"
-        if not _NAME.fullmatch(self.name):
+        if not NAME.fullmatch(self.name):
             raise DefinitionError(
                 f"{where}: expected a name of lower-case letters, digits, - and _, "
                 f"starting with a letter, got {self.name!r}."
@@ -223,7 +227,7 @@ class Project:
 
     def __post_init__(self) -> None:
         where = f"Project {self.name!r}"
-        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
+        if not isinstance(self.name, str) or not NAME.fullmatch(self.name):
             raise DefinitionError(
                 f"{where}: expected a name of lower-case letters, digits, - and _, starting with "
                 f"a letter, got {self.name!r}."
@@ -317,7 +321,7 @@ def load_project(name: str) -> Project:
     raise NotFound(
         f"There is no project {name!r}; expected {', '.join(BUNDLED)}, an installed one, or a "
         "path to a Python file.",
-        remedy=f"Make one with: timonel new {name if _NAME.fullmatch(name) else 'NAME'}",
+        remedy=f"Make one with: timonel new {name if NAME.fullmatch(name) else 'NAME'}",
     )
 
 

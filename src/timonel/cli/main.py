@@ -59,8 +59,3 @@ def main() -> None:
         app()
     except TimonelError as error:
         fail(error, as_json="--json" in sys.argv)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except BrokenPipeError:  # the reader of a pipe went away, as `head` does
-        sys.stderr.close()
-        sys.exit(141)

@@ -1,6 +1,5 @@
 """`timonel new`: a folder with a project that runs unchanged."""
 
-import re
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +7,6 @@ import typer
 
 __all__ = ["check_name", "new"]
 
-_NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 
 
 def new(
@@ -57,9 +55,9 @@ def new(
 def check_name(name: str) -> None:
     """Raise BadRequest for a name that no project may have, or that another one has."""
     from timonel.errors import BadRequest
-    from timonel.project import BUNDLED, RESERVED
+    from timonel.project import BUNDLED, NAME, RESERVED
 
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         raise BadRequest(
             f"Expected a name of lower-case letters, digits, - and _, starting with a letter, "
             f"got {name!r}.",

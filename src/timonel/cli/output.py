@@ -29,14 +29,15 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
     if not sys.stdout.isatty():
         typer.echo("\t".join(columns))
         for row in rows:
-            typer.echo("\t".join(str(cell) for cell in row))
+            typer.echo("\t".join(" ".join(str(cell).split()) for cell in row))
         return
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     view = Table(*columns, title=title, title_justify="left")
     for row in rows:
-        view.add_row(*(str(cell) for cell in row))
+        view.add_row(*(Text(str(cell)) for cell in row))
     Console().print(view)
 
 
