@@ -61,7 +61,7 @@ def test_every_trial_is_a_run_nested_in_that_of_the_pipeline(home: Home, trained
     import mlflow
 
     client = mlflow.MlflowClient(tracking_uri=home.settings.registry_url)
-    experiment = client.get_experiment_by_name("flowers")
+    (experiment,) = client.search_experiments(filter_string="name = 'flowers'")
     runs = client.search_runs([experiment.experiment_id])
     trials = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
     (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
