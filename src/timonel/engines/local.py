@@ -33,9 +33,8 @@ _ALIGN = 64
 
 def cores() -> int:
     """How many cores this process may use."""
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    affinity = getattr(os, "sched_getaffinity", None)  # macOS has none
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 class Local:
@@ -84,7 +83,7 @@ class Local:
             future, method, arguments = self._waiting.popleft()
             try:
                 future.set_result(getattr(self._work, method)(*arguments))
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - the caller asks the future
                 future.set_exception(error)
             return future
         future = self._done.get()
@@ -114,10 +113,10 @@ class Local:
 def _write(work: object, folder: Path, code: Sequence[object]) -> None:
     import cloudpickle
 
-    for module in {_module_of(item) for item in code}:
+    for name in {_module_of(item) for item in code}:
         # A module that was loaded from a path is known to this process only.
-        if module in sys.modules and PathFinder.find_spec(module.partition(".")[0]) is None:
-            cloudpickle.register_pickle_by_value(sys.modules[module])
+        if name in sys.modules and not _importable(name):
+            cloudpickle.register_pickle_by_value(sys.modules[name])
     buffers: list[memoryview] = []
     pickled = cloudpickle.dumps(
         work, protocol=5, buffer_callback=lambda buffer: buffers.append(buffer.raw())
@@ -135,16 +134,28 @@ def _module_of(item: object) -> str:
     return getattr(item, "__module__", None) or type(item).__module__
 
 
-_loaded: Any = None
+def _importable(name: str) -> bool:
+    """Whether a new process finds this very module by its name."""
+    path: Sequence[str] | None = None
+    spec = None
+    parts = name.split(".")
+    for end in range(1, len(parts) + 1):
+        spec = PathFinder.find_spec(".".join(parts[:end]), path)
+        if spec is None:
+            return False
+        path = spec.submodule_search_locations
+    return spec is not None and spec.origin == getattr(sys.modules[name], "__file__", None)
+
+
+_loaded: list[Any] = []  # the work, in each process
 
 
 def _load(folder: str) -> None:
     """Runs once in each process."""
     import pickle
 
-    global _loaded
     # These bytes were written by the parent of this process, in a folder only it can write to.
-    pickled, spans = pickle.loads(Path(folder, "work").read_bytes())
+    pickled, spans = pickle.loads(Path(folder, "work").read_bytes())  # noqa: S301
     views: list[memoryview] = []
     if any(size for _, size in spans):
         with Path(folder, "arrays").open("rb") as file:
@@ -152,8 +163,8 @@ def _load(folder: str) -> None:
         views = [view[start : start + size] for start, size in spans]
     else:
         views = [memoryview(b"") for _ in spans]
-    _loaded = pickle.loads(pickled, buffers=views)
+    _loaded[:] = [pickle.loads(pickled, buffers=views)]  # noqa: S301
 
 
 def _call(method: str, arguments: tuple[object, ...]) -> Any:
-    return getattr(_loaded, method)(*arguments)
+    return getattr(_loaded[0], method)(*arguments)

@@ -1,6 +1,8 @@
 """Experiments, runs and registered versions: MLflow behind few methods, with no global state."""
 
 import contextlib
+import logging
+import shutil
 import sqlite3
 import tempfile
 import threading
@@ -49,12 +51,15 @@ class Registered:
 class Registry:
     """MLflow at one address; safe to use from several threads."""
 
-    def __init__(self, client: "MlflowClient", artifacts: Path | None, clock: Callable[[], float]):
+    def __init__(
+        self, client: "MlflowClient", artifacts: Path | None, clock: Callable[[], float]
+    ) -> None:
         self._client = client
         self._artifacts = artifacts
         self._clock = clock
         self._lock = threading.Lock()
         self._experiments: dict[str, str] = {}
+        self._trusted: dict[type, list[str]] = {}
 
     @classmethod
     def open(
@@ -79,14 +84,14 @@ class Registry:
             artifacts = artifacts or path.parent / "mlflow-artifacts"
         elif "://" not in url or url.startswith("file:"):
             raise StoreError(
-                f"Expected an MLflow address such as sqlite:///PATH or http://HOST:PORT, got {url}.",
+                f"Expected an MLflow address: sqlite:///PATH or http://HOST:PORT, got {url}.",
                 remedy="Set TIMONEL_REGISTRY; MLflow keeps no registry in a plain folder.",
             )
         with _told(url):
             import mlflow
 
-            client = mlflow.MlflowClient(tracking_uri=url, registry_uri=url)
             with _prepared(path):
+                client = mlflow.MlflowClient(tracking_uri=url, registry_uri=url)
                 client.search_experiments(max_results=1)
         return cls(client, artifacts, clock)
 
@@ -149,8 +154,7 @@ class Registry:
 
         now = self._now()
         params = [
-            Param(key, str(value)[:_LONGEST_PARAMETER])
-            for key, value in (parameters or {}).items()
+            Param(key, str(value)[:_LONGEST_PARAMETER]) for key, value in (parameters or {}).items()
         ]
         with _told(f"run {run_id}"):
             for start in range(0, max(len(params), 1), _BATCH):
@@ -231,20 +235,37 @@ class Registry:
         Raises:
             StoreError: it holds types other than scikit-learn's and numpy's.
         """
-        from mlflow.sklearn import save_model
-
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "model")
             with _told(f"run {run_id}, model {name}"):
+                self._save(estimator, columns, path)
+            return self._log_model(run_id, name, path, metrics)
+
+    def _save(self, estimator: Any, columns: Sequence["Column"], path: Path) -> None:
+        from mlflow.exceptions import MlflowException
+        from mlflow.sklearn import save_model
+
+        kind = type(estimator)
+        # Finding out costs as much as saving, and the trials of a search are alike. What is
+        # missing from the list makes MLflow's own check fail, never pass.
+        for known in (self._trusted.get(kind), None):
+            trusted = trusted_types(estimator) if known is None else known
+            try:
                 save_model(
                     estimator,
                     path,
                     serialization_format="skops",
-                    skops_trusted_types=trusted_types(estimator),
+                    skops_trusted_types=trusted,
                     signature=_signature(columns, estimator.classes_),
                     pip_requirements=_requirements("scikit-learn", "skops", "numpy", "pandas"),
                 )
-            return self._log_model(run_id, name, path, metrics)
+            except MlflowException:
+                if known is None:
+                    raise
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                self._trusted[kind] = trusted
+                return
 
     def log_onnx(
         self,
@@ -457,15 +478,38 @@ def _prepared(path: Path | None) -> Iterator[None]:
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock", timeout=_MIGRATION_SECONDS):
+        if not path.exists():
+            _make(path)
         with contextlib.closing(sqlite3.connect(path, timeout=60)) as connection:
             connection.execute("PRAGMA journal_mode=WAL")
         yield
+
+
+def _make(path: Path) -> None:
+    """Make the tables beside the place and move them there whole.
+
+    MLflow's migrations are no transaction: a file that was left halfway could never be opened.
+    """
+    from mlflow.store.db.utils import _initialize_tables, create_sqlalchemy_engine
+
+    # MLflow tells of it on standard error, in the middle of what is shown there.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+    unfinished = path.with_name(f"{path.name}.new")
+    for leftover in path.parent.glob(f"{unfinished.name}*"):
+        leftover.unlink()
+    engine = create_sqlalchemy_engine(f"sqlite:///{unfinished}")  # type: ignore[no-untyped-call]
+    try:
+        _initialize_tables(engine)  # type: ignore[no-untyped-call]
+    finally:
+        engine.dispose()
+    unfinished.rename(path)
 
 
 def _signature(columns: Sequence["Column"], classes: Any) -> Any:
     import numpy as np
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema, TensorSpec
+    from mlflow.types.schema import AnyType
 
     labels = DataType.long if np.asarray(classes).dtype.kind in "iu" else DataType.string
     outputs = Schema([ColSpec(labels)])
@@ -473,9 +517,11 @@ def _signature(columns: Sequence["Column"], classes: Any) -> Any:
     if image is not None:
         spec = TensorSpec(np.dtype(np.float32), (-1, image.size))
         return ModelSignature(Schema([spec]), outputs)
-    inputs = [
+    # MLflow refuses whole numbers where a signature says double, and people write 4000.
+    anything = AnyType()  # type: ignore[no-untyped-call]
+    inputs: list[ColSpec | TensorSpec] = [
         ColSpec(
-            DataType.string if column.kind == "category" else DataType.double,
+            DataType.string if column.kind == "category" else anything,
             column.name,
             required=not column.nullable,
         )

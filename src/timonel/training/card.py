@@ -103,8 +103,7 @@ def _use(signature: Signature) -> str:
         else repr(row)
     )
     return (
-        "## Use\n\n```python\nimport timonel\n\n"
-        f'timonel.load("{name}").predict({arguments})\n```\n'
+        f'## Use\n\n```python\nimport timonel\n\ntimonel.load("{name}").predict({arguments})\n```\n'
     )
 
 

@@ -94,7 +94,7 @@ def evaluate(
     rows = int(counts.sum())
     metrics = {
         "accuracy": Interval(
-            metric_of_counts("accuracy", counts), *wilson(np.trace(counts), rows, confidence)
+            float(metric_of_counts("accuracy", counts)), *wilson(np.trace(counts), rows, confidence)
         ),
         "balanced_accuracy": _balanced(counts, confidence),
         "f1_weighted": _resampled(counts, confidence, seed),

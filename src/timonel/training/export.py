@@ -143,7 +143,8 @@ def pretrained(
                 f"{where}: expected one input a feature ({', '.join(layout.inputs)}), "
                 f"got {', '.join(inputs)}."
             )
-        names, shape, batch = layout.inputs, (), True
+        names, batch = layout.inputs, True
+        shape: tuple[int, ...] = ()
     else:
         names, shape, batch = _single_input(where, list(inputs.values()), layout, columns)
     label, scores = _outputs(where, session.get_outputs(), given, classes)
@@ -226,16 +227,17 @@ def _convert(estimator: Any, columns: Sequence[Column], binding: Binding) -> byt
     from skl2onnx.common.data_types import FloatTensorType, StringTensorType
 
     if binding.layout == "columns":
+        kinds = {"category": StringTensorType}
         types = [
-            (column.name, (StringTensorType if column.kind == "category" else FloatTensorType)([None, 1]))
-            for column in columns
+            (column.name, kinds.get(column.kind, FloatTensorType)([None, 1])) for column in columns
         ]
     else:
         size = binding.shape[0] if binding.layout == "image" else len(columns)
         types = [(binding.inputs[0], FloatTensorType([None, size]))]
     exact = _exact(estimator)
     try:
-        graph = convert_sklearn(exact, initial_types=types, options={id(exact): {"zipmap": False}})
+        options = {id(exact): {"zipmap": False}} if binding.scores else None
+        graph = convert_sklearn(exact, initial_types=types, options=options)
     except Exception as error:  # skl2onnx raises whatever its converters do
         raise ParityError(
             f"Expected {type(_last(estimator)).__name__} to convert to ONNX, got "

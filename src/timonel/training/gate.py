@@ -256,9 +256,7 @@ class _Case:
         )
 
     def _refused(self, verdict: Verdict, why: str, evidence: dict[str, Any]) -> Decision:
-        return Decision(
-            False, verdict, f"{self.candidate.label} was refused: {why}.", evidence
-        )
+        return Decision(False, verdict, f"{self.candidate.label} was refused: {why}.", evidence)
 
     def _numbers(self, found: Difference) -> str:
         return (
@@ -329,9 +327,7 @@ def paired_bounds(won: float, lost: float, rows: int, confidence: float) -> Diff
         return Difference(0.0, -1.0, 1.0)
     z = NormalDist().inv_cdf(confidence)
     value = (won - lost) / rows
-    return Difference(
-        value, _tango(won, lost, rows, z), -_tango(lost, won, rows, z)
-    )
+    return Difference(value, _tango(won, lost, rows, z), -_tango(lost, won, rows, z))
 
 
 def _tango(won: float, lost: float, rows: int, z: float) -> float:

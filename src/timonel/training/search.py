@@ -71,14 +71,14 @@ class Fitted:
 def fit(
     model: Model,
     X: Any,
-    y: Sequence[Label],
+    y: Sequence[Label] | np.ndarray,
     classes: Sequence[Label],
     *,
     validation: Rows | None = None,
     seed: int = 0,
     jobs: int = 0,
-    on_trial: Callable[[Trial], None] = lambda trial: None,
-    report: Callable[[str, float | None], None] = lambda phrase, share: None,
+    on_trial: Callable[[Trial], None] = lambda _: None,
+    report: Callable[[str, float | None], None] = lambda *_: None,
 ) -> Fitted:
     """Search, then fit the best parameters on all rows of X.
 
@@ -103,7 +103,7 @@ def fit(
         recipe=model.recipe,
         X=X,
         y=labels,
-        folds=_folds(model, X, labels, seed, validation, report),
+        folds=_folds(model, labels, seed, validation, report),
         held=validation,
         classes=tuple(classes),
         metric=model.metric,
@@ -124,9 +124,8 @@ def fit(
     asked = next(batches)
     first = _attempt(work, "score", asked[0].parameters, 0)
     calls = strategy.count * (len(work.folds) + (model.log_models == "all")) - 1
-    jobs = jobs or cores()
-    if calls < 2 or (first[1] * calls < _WORTH_PROCESSES):
-        jobs = 1
+    few = calls < 2 or first[1] * calls < _WORTH_PROCESSES
+    jobs = 1 if few else jobs or cores()
     with Local(work, jobs=jobs, code=(model.recipe, model.augment)) as engine:
         trials: list[Trial] = []
         search = _Search(engine, strategy, len(work.folds), model.log_models == "all")
@@ -167,7 +166,7 @@ def _said(trial: Trial) -> str:
     return f"{trial.score:.4f}" if trial.state == "complete" else trial.state
 
 
-def _labels(y: Sequence[Label], classes: Sequence[Label]) -> np.ndarray:
+def _labels(y: Sequence[Label] | np.ndarray, classes: Sequence[Label]) -> np.ndarray:
     labels = np.asarray(y)
     if labels.dtype == object:
         labels = np.asarray([*labels])
@@ -183,7 +182,6 @@ def _labels(y: Sequence[Label], classes: Sequence[Label]) -> np.ndarray:
 
 def _folds(
     model: Model,
-    X: Any,
     y: np.ndarray,
     seed: int,
     validation: Rows | None,
@@ -231,12 +229,12 @@ class _Work:
 
     def score(self, parameters: Mapping[str, Any], fold: int) -> tuple[float, float]:
         """The metric on one fold, and the seconds it took."""
-        started = time.perf_counter()
         estimator = self._build(parameters)
         prefix, last = _parts(estimator)
-        X, y, X_held, y_held = self._rows(fold, prefix)
+        started = time.perf_counter()  # what was imported above is imported once
+        X, y, held, truth = self._rows(fold, prefix)
         last.fit(X, y)
-        value = score_of(self.metric, y_held, last.predict(X_held), self.classes)
+        value = score_of(self.metric, truth, last.predict(held), self.classes)
         return value, time.perf_counter() - started
 
     def fit(self, parameters: Mapping[str, Any]) -> tuple[Any, float]:
@@ -259,15 +257,14 @@ class _Work:
         """
         try:
             described = None if prefix is None else _described(prefix.steps)
-        except _NotComparable:
+        except _NotComparableError:
             described = object()  # equal to no other
         kept = self._kept.get(fold)
         if kept is not None and kept[0] == described:
             return kept[1]
         indices = self.folds[fold]
         if indices is None:
-            held = self.held or (self.X, self.y)
-            rows = (*self._augmented(self.X, self.y, fold), *held)
+            rows = (*self._augmented(self.X, self.y, fold), *(self.held or (self.X, self.y)))
         else:
             train, rest = indices
             rows = (
@@ -276,8 +273,13 @@ class _Work:
                 self.y[rest],
             )
         if prefix is not None:
-            X, y, X_held, y_held = rows
-            rows = (prefix.fit_transform(X, y), y, prefix.transform(X_held), y_held)
+            X, y, held, truth = rows
+            X = prefix.fit_transform(X, y)
+            for _, step in prefix.steps:
+                # As a whole pipeline does, which asks none of its first steps if it is fitted.
+                if step is not None and step != "passthrough":
+                    held = step.transform(held)
+            rows = (X, y, held, truth)
         self._keep(fold, described, rows)
         return rows
 
@@ -320,7 +322,7 @@ def _parts(estimator: Any) -> tuple[Any, Any]:
     return estimator[:-1], estimator.steps[-1][1]
 
 
-class _NotComparable(Exception):
+class _NotComparableError(Exception):
     """Two of these may differ though they look the same."""
 
 
@@ -328,7 +330,7 @@ def _described(value: Any) -> Any:
     """A value for `==` that is equal for estimators which transform alike.
 
     Raises:
-        _NotComparable: that cannot be told, or it differs each time it is fitted.
+        _NotComparableError: that cannot be told, or it differs each time it is fitted.
     """
     if value is None or isinstance(value, bool | int | float | str | bytes):
         return type(value), value
@@ -343,16 +345,17 @@ def _described(value: Any) -> Any:
     if hasattr(value, "get_params") and hasattr(value, "fit"):
         parameters = value.get_params(deep=False)
         if parameters.get("random_state", 0) is None:
-            raise _NotComparable
+            raise _NotComparableError
         return type(value), _described(parameters)
-    raise _NotComparable
+    raise _NotComparableError
 
 
 class _Strategy(Protocol):
+    """Which trials there are; `ahead` is how many folds of one may be under way, 0 for all."""
+
     count: int
-    names: Sequence[str]
+    names: tuple[str, ...]
     ahead: int
-    """How many folds of a trial may be under way at once; 0 for all."""
 
     def batches(self) -> Iterator[list[Trial]]: ...
 
@@ -446,8 +449,12 @@ Answer = tuple[Any, float]
 def _attempt(work: _Work, method: str, *arguments: Any) -> Answer | tuple[Exception, float]:
     try:
         return getattr(work, method)(*arguments)  # type: ignore[no-any-return]
-    except Exception as error:  # a recipe is the user's code: any of its errors fails its trial
+    except Exception as error:  # noqa: BLE001 - any error of the user's recipe fails its trial
         return error, 0.0
+
+
+def _over(trial: Trial) -> bool:
+    return trial.state != "running"
 
 
 def _ended(answer: Any) -> "Future[Any]":
@@ -485,10 +492,10 @@ class _Search:
         while pending:
             future = ready.pop() if ready else self.engine.next_done()
             trial, fold = pending.pop(future)
-            if trial.state != "running":
+            if _over(trial):
                 continue  # another fold of it failed
             pending.update(self._took(trial, fold, future))
-            if trial.state != "running":
+            if _over(trial):
                 yield trial
 
     def _took(
