@@ -72,14 +72,24 @@ def enlarge(
 ) -> NDArray[np.uint8]:
     """Small pictures (n, h, w), 0..peak ink coverage, as uint8 (n, height, width), centred.
 
-    Meant for scikit-learn's 8x8 digits: each cell holds how much ink fell on it, so the smooth
-    surface through the cells is cut near half height to get strokes with edges again.
+    Meant for scikit-learn's 8x8 digits: a cell holds how much ink fell on it, so a stroke is a
+    ridge in the smooth surface through the cells, and what stands out from its surroundings is
+    a stroke with edges again.
     """
-    shares = np.asarray(images, dtype=np.float32) / peak
-    shares = _smooth(shares.shape[1], box) @ shares @ _smooth(shares.shape[2], box).T
-    tops = np.maximum(shares.max(axis=(1, 2), keepdims=True), 1e-6)
-    strokes = np.clip((shares / tops - 0.25) / 0.4, 0, 1) * 255
-    return np.stack([_place(stroke, height, width) for stroke in strokes])
+    cells = np.pad(np.asarray(images, dtype=np.float32) / peak, ((0, 0), (1, 1), (1, 1)))
+    pictures = np.zeros((len(cells), height, width), dtype=np.uint8)
+    ratio = 2 * box / max(images.shape[1:])
+    fine, coarse = (
+        [_smooth(side, round(side * ratio), reach) for side in cells.shape[1:]]
+        for reach in (0.5, 1.2)
+    )
+    surface = fine[0] @ cells @ fine[1].T - 0.8 * (coarse[0] @ cells @ coarse[1].T)
+    for picture, ridges in zip(pictures, surface, strict=True):
+        top = float(ridges.max())
+        if top > 0:
+            ink = np.clip((ridges / top - 0.3) / 0.3, 0, 1) * 255
+            picture[:] = _place(_fit(_crop(ink, 100), box), height, width)
+    return pictures
 
 
 def _decode(content: bytes, max_pixels: int) -> Grey:
@@ -213,7 +223,12 @@ def _ink(grey: Grey) -> Grey:
     strong = ink[mask]
     ink *= _spread_mask(mask)
     ink = np.clip(ink * (255 / float(np.percentile(strong, 60))), 0, 255)
-    rows, columns = (np.flatnonzero((ink > 50).any(axis=axis)) for axis in (1, 0))
+    return _crop(ink, 50)
+
+
+def _crop(ink: Grey, least: float) -> Grey:
+    """The smallest part of the picture that holds all ink above `least`."""
+    rows, columns = (np.flatnonzero((ink > least).any(axis=axis)) for axis in (1, 0))
     cropped: Grey = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     return cropped
 
@@ -320,10 +335,10 @@ def _place(ink: Grey, height: int, width: int) -> NDArray[np.uint8]:
     return placed
 
 
-def _smooth(small: int, large: int) -> Grey:
-    """Weights (large, small) of a smooth enlargement."""
+def _smooth(small: int, large: int, reach: float) -> Grey:
+    """Weights (large, small) of an enlargement that blurs over `reach` small pixels."""
     at = (np.arange(large) + 0.5) * small / large - 0.5
-    weights = np.exp(-((at[:, None] - np.arange(small)[None, :]) ** 2) / (2 * 0.5**2))
+    weights = np.exp(-((at[:, None] - np.arange(small)[None, :]) ** 2) / (2 * reach**2))
     smooth: Grey = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
     return smooth
 
