@@ -11,7 +11,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, SGDClassifier
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -138,16 +138,17 @@ def test_classes_are_the_estimators_own() -> None:
     assert found.classes == (1, 5)
 
 
-def test_an_estimator_without_probabilities_answers_labels_only() -> None:
+@pytest.mark.parametrize("kind", [LinearSVC, SGDClassifier])
+def test_an_estimator_without_probabilities_answers_labels_only(kind: Any) -> None:
     arrays, y = numbers()
-    estimator = fitted(LinearSVC(), NUMBERS, arrays, y)
+    estimator = fitted(kind(random_state=0), NUMBERS, arrays, y)
     found = to_onnx(estimator, NUMBERS, arrays)
     assert found.binding.scores is None
     assert found.parity.largest is None
     indices, _ = answers(found, NUMBERS, arrays)
     np.testing.assert_array_equal(indices, estimator.predict(design_matrix(NUMBERS, arrays)))
     arrays, y = numbers(classes=2)
-    assert to_onnx(fitted(LinearSVC(), NUMBERS, arrays, y), NUMBERS, arrays).parity.rows == 200
+    assert to_onnx(fitted(kind(), NUMBERS, arrays, y), NUMBERS, arrays).parity.rows == 200
 
 
 @pytest.mark.parametrize("piped", [False, True])

@@ -16,7 +16,7 @@ from sklearn.tree import DecisionTreeClassifier
 from timonel.errors import DefinitionError, RunFailed
 from timonel.policies import Choice, Float, Grid, Integer, Optuna
 from timonel.project import File, Model, Pretrained
-from timonel.training import search
+from timonel.training import search, work
 from timonel.training.search import Fitted, Trial, fit
 
 CLASSES = (0, 1, 2)
@@ -177,13 +177,13 @@ def test_leading_steps_that_a_parameter_changes_are_fitted_anew() -> None:
     ],
 )
 def test_steps_are_compared_by_all_of_their_parameters(one: Any, other: Any, equal: bool) -> None:
-    assert (search._described(one) == search._described(other)) is equal
+    assert (work.described(one) == work.described(other)) is equal
 
 
 def test_steps_that_draw_at_random_are_never_taken_for_equal() -> None:
     for value in (RandomForestClassifier(), Counting(lambda: 1)):  # type: ignore[arg-type]
-        with pytest.raises(search._NotComparableError):
-            search._described(value)
+        with pytest.raises(work.NotComparableError):
+            work.described(value)
 
 
 def twice(X: Any, y: Any, rng: np.random.Generator) -> tuple[Any, Any]:
@@ -281,7 +281,7 @@ def test_text_labels_and_frames_work() -> None:
 
 
 def test_little_is_kept_when_folds_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "_KEPT_BYTES", 1)
+    monkeypatch.setattr(work, "_KEPT_BYTES", 1)
     X, y = rows()
     Counting.fits = 0
     fit(model(counted, search=Grid(max_depth=[1, 2])), X, y, CLASSES, jobs=1)
