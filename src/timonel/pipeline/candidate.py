@@ -243,7 +243,7 @@ def judge(
         held = _held(context, champion, signature, test, classes) if champion else None
         decision = gates.judge(
             project.gate,
-            candidate=gates.Held(f"{project.name}/{model.name} (candidate)", predicted),
+            candidate=gates.Held("the candidate", predicted),
             champion=held,
             metric=model.metric,
             y=y,

@@ -22,10 +22,12 @@ class Reply(TypedDict):
     prediction: list[int]
 
 
-def forest(n_estimators: int = 100, max_depth: int | None = None, seed: int = 0) -> Any:
+def forest(n_estimators: int = 30, max_features: int = 1, max_depth: int = 9, seed: int = 0) -> Any:
     from sklearn.ensemble import RandomForestClassifier
 
-    return RandomForestClassifier(n_estimators, max_depth=max_depth, random_state=seed, n_jobs=1)
+    return RandomForestClassifier(
+        n_estimators, max_features=max_features, max_depth=max_depth, random_state=seed, n_jobs=1
+    )
 
 
 def prepare(frame: Any) -> Any:
@@ -52,7 +54,7 @@ project = Project(
         Model(
             "rf",
             forest,
-            search=Grid(n_estimators=[20, 40, 60, 80], max_depth=[3, 5, 7, 9, None]),
+            search=Grid(max_features=[1, 2], max_depth=[4, 6, 9], n_estimators=[15, 25, 35, 50]),
             repeats=5,
             log_models="all",
             registered="penguins_rf",
