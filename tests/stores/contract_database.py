@@ -2,8 +2,8 @@
 
 import pytest
 from sqlalchemy import insert, select
-from tests.stores.processes import together
 
+from tests.stores.processes import together
 from timonel.errors import StoreError
 from timonel.stores import tables
 from timonel.stores.database import Database, raise_generation

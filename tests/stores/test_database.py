@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import update
+
 from tests.stores.contract_database import DatabaseContract
 from tests.stores.processes import together
-
 from timonel.errors import StoreError
 from timonel.stores import mounts, tables
 from timonel.stores.database import Database, raise_generation

@@ -1,6 +1,6 @@
 import pytest
-from tests.stores.conftest import Clock
 
+from tests.stores.conftest import Clock
 from timonel.stores.database import Database
 from timonel.stores.events import Event, Events, record
 

@@ -1,8 +1,8 @@
 from pathlib import Path
 
 import pytest
-from tests.stores.contract_objects import ObjectStoreContract
 
+from tests.stores.contract_objects import ObjectStoreContract
 from timonel.errors import StoreError
 from timonel.stores.objects import ObjectStore
 

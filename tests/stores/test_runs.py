@@ -3,9 +3,9 @@ import subprocess
 import sys
 
 import pytest
+
 from tests.stores.conftest import Clock
 from tests.stores.processes import together
-
 from timonel.errors import Busy, NotFound, RunFailed
 from timonel.stores.database import Database
 from timonel.stores.events import Events

@@ -4,9 +4,9 @@ from typing import TypedDict
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from tests.stores.conftest import Clock
 from tests.stores.processes import together
-
 from timonel.stores.database import Database
 from timonel.stores.objects import ObjectStore
 from timonel.stores.segments import Segment, Segments

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+
 from tests.stores.conftest import Clock
 from tests.stores.processes import together
-
 from timonel.errors import BadRequest, NotFound, StoreError
 from timonel.stores.database import Database
 from timonel.stores.events import Events

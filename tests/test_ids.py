@@ -1,0 +1,36 @@
+"""Ids: UUIDv7 that rise."""
+
+import itertools
+import uuid
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from timonel.ids import Ids, time_of
+
+
+def test_an_id_is_a_uuid_of_version_7_and_tells_its_time() -> None:
+    made = Ids(clock_ns=lambda: 1_700_000_000_123_000_000)()
+    assert (made.version, made.variant) == (7, uuid.RFC_4122)
+    assert time_of(made) == 1_700_000_000_123
+
+
+@given(st.lists(st.integers(0, 2**60), min_size=2, max_size=50))
+def test_ids_rise_however_the_clock_jumps(times: list[int]) -> None:
+    clock = iter(times)
+    ids = Ids(clock_ns=lambda: next(clock))
+    made = [ids() for _ in times]
+    assert all(before < after for before, after in itertools.pairwise(made))
+
+
+def test_more_ids_in_a_millisecond_than_the_counter_holds_still_rise() -> None:
+    ids = Ids(clock_ns=lambda: 0)
+    made = [ids() for _ in range(5_000)]
+    assert made == sorted(set(made))
+
+
+def test_the_same_clock_and_randomness_give_the_same_ids() -> None:
+    first, second = (
+        Ids(clock_ns=lambda: 10**18, random_bytes=lambda size: b"\1" * size) for _ in range(2)
+    )
+    assert [first(), first()] == [second(), second()]

@@ -1,0 +1,42 @@
+"""Policies: a wrong one fails where it is written."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from timonel.errors import DefinitionError
+from timonel.policies import Choice, Gate, Grid, Integer, Optuna, Quality, Split
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: Split(test=1.5), "Split: expected test between 0 and 0.9, got 1.5"),
+        (lambda: Split(test=0.5, validation=0.5), "test [+] validation"),
+        (lambda: Quality(max_refused=-0.1), "max_refused"),
+        (lambda: Quality(duplicates="merge"), "drop, refuse or keep"),
+        (lambda: Gate(margin=2), "margin"),
+        (lambda: Gate(retries=100), "retries"),
+        (lambda: Grid(depth="abc"), "expected a list of values for depth"),
+        (lambda: Grid(depth=[]), "expected a list of values for depth"),
+        (lambda: Optuna(space={"depth": 3}), "Integer, Float or Choice for depth"),
+        (lambda: Optuna(trials=0), "trials"),
+    ],
+)
+def test_a_value_that_is_not_allowed_is_refused_with_what_was_expected(
+    make: Callable[[], Any], said: str
+) -> None:
+    with pytest.raises(DefinitionError, match=said):
+        make()
+
+
+def test_a_search_names_the_parameters_that_it_varies() -> None:
+    assert Grid(depth=[1], leaves=[2]).parameters == ("depth", "leaves")
+    space = {"depth": Integer(1, 9), "kind": Choice("a", "b")}
+    assert Optuna(space=space).parameters == ("depth", "kind")
+
+
+def test_policies_with_the_same_choices_are_equal() -> None:
+    assert Grid(depth=[1, 2]) == Grid(depth=[1, 2])
+    assert Gate() == Gate()
