@@ -25,12 +25,13 @@ from timonel.errors import TimonelError
 from timonel.project import load_project
 from timonel.settings import Settings
 from timonel.signature import Signature
+from timonel.stores.registry import Registry
 
 ROOT = Path(__file__).parents[1]
 PAGES = ["README.md", *sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md"))]
 WRITTEN = [ROOT / page for page in (*PAGES, "CONTRIBUTING.md", "CHANGELOG.md")]
 
-_BLOCK = re.compile(r"^```(\w+)(?: (.*))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"^```(\w+)(?: ([^\n]*))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _SERVES = re.compile(r"(make up|timonel (up|serve))\b")
 _PATIENCE = 30.0  # seconds for a server to begin, and for an answer to reach an export
 
@@ -181,6 +182,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     binding = Signature.from_json((network / "signature.json").read_bytes()).binding
     for model in ("cnn", "clf"):
         homes.deploy_digits(settings, content, binding, model=model)
+    Registry.open(settings.registry_url)  # once here is sooner than once a page
     return settings.root
 
 
