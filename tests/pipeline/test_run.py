@@ -38,7 +38,8 @@ def test_a_first_run_ends_in_a_champion_that_serves_and_is_registered(
     assert sorted(path.name for path in folder.iterdir()) == sorted(artifact.FILES)
     registry = Registry.open(home.settings.registry_url)
     (registered,) = registry.versions("flowers_lr")
-    assert registered.aliases == ("champion",)
+    assert registered.aliases == ("champion", "production")
+    assert registered.stage == "Production"
     assert registered.tags["timonel.artifact"] == version.digest
 
 
@@ -93,7 +94,7 @@ def test_a_fresh_run_on_the_same_rows_makes_a_version_that_is_not_worse(
     states = {v.number: v.state for v in home.versions.list("flowers", "lr")}
     assert states == {1: "retired", 2: "champion"}
     registry = Registry.open(home.settings.registry_url)
-    assert registry.aliases("flowers_lr") == {"champion": 2}
+    assert registry.aliases("flowers_lr") == {"champion": 2, "production": 2}
 
 
 def test_a_worse_candidate_is_refused_and_the_champion_stays(home: Home, trained: Train) -> None:

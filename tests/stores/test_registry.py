@@ -17,7 +17,8 @@ from pydantic import BaseModel
 from timonel.errors import StoreError
 from timonel.schema import Image, Pixels, columns_of
 from timonel.signature import Binding
-from timonel.stores.registry import Registry, trusted_types
+from timonel.stores.flavours import trusted_types
+from timonel.stores.registry import Registry
 
 # What MLflow and its parts warn of is not ours to mend.
 pytestmark = pytest.mark.filterwarnings("default")

@@ -17,6 +17,7 @@ from timonel.pipeline.runner import Report, Runner, code_of
 from timonel.project import Model, Pretrained
 from timonel.runtime import OnnxModel
 from timonel.signature import Label, Signature, compatible
+from timonel.stores.aliases import Aliases
 from timonel.stores.artifacts import fetch_version, save_version
 from timonel.stores.versions import EMBEDDED, Version
 from timonel.training import gate as gates
@@ -27,7 +28,7 @@ from timonel.training.evaluate import Evaluation, confusion_figure, evaluate
 from timonel.training.export import pretrained, to_onnx
 from timonel.training.reference import reference_rows
 
-__all__ = ["Judged", "judge", "register", "train", "unchanged"]
+__all__ = ["Judged", "judge", "register", "train", "unchanged", "write_files"]
 
 
 def train(
@@ -313,7 +314,7 @@ def register(
     def act(report: Report) -> Mapping[str, Any]:
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
-            _write_files(folder, context, model, ingested, split, trained, judged, seed)
+            write_files(folder, context, model, ingested, split, trained, judged, seed)
             digest = save_version(folder, context.objects)
             report("recording it in MLflow", None)
             number = _register_in_mlflow(context, model, folder, digest, trained, judged)
@@ -330,7 +331,7 @@ def register(
     return made[0]
 
 
-def _write_files(
+def write_files(
     folder: Path,
     context: Context,
     model: Model,
@@ -340,6 +341,7 @@ def _write_files(
     judged: Judged,
     seed: int,
 ) -> None:
+    """Write a version's files into an empty folder."""
     project = context.project
     signature = Signature.from_json(trained["signature"].encode())
     (folder / "model.onnx").write_bytes(context.objects.get(trained["onnx_key"]))
@@ -470,7 +472,7 @@ def _settle(
     champion = context.versions.move(
         *names, "champion", who=who, reason=reason, evidence={"rollout": "all-at-once"}
     )
-    context.registry.set_alias(project.registered(model.name), "champion", number)
+    Aliases(context.database).put(context.registry, project, model.name, number, who=who)
     return champion
 
 

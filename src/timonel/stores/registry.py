@@ -2,17 +2,19 @@
 
 import contextlib
 import logging
-import shutil
 import sqlite3
 import tempfile
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from timonel.errors import StoreError
+from timonel.stores.flavours import save_estimator, save_onnx
+from timonel.stores.marks import ALIASES, STAGE
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -20,10 +22,8 @@ if TYPE_CHECKING:
     from timonel.schema import Column
     from timonel.signature import Binding
 
-__all__ = ["Registered", "Registry", "trusted_types"]
+__all__ = ["Registered", "Registry"]
 
-# What a model of ours may hold; a file never says this itself.
-_TRUSTED = ("sklearn.", "numpy.")
 _LONGEST_PARAMETER = 6_000  # MLflow's limit
 _BATCH = 100  # parameters a batch may hold; metrics may be 1,000
 _MIGRATION_SECONDS = 300
@@ -52,8 +52,13 @@ class Registry:
     """MLflow at one address; safe to use from several threads."""
 
     def __init__(
-        self, client: "MlflowClient", artifacts: Path | None, clock: Callable[[], float]
+        self,
+        url: str,
+        client: "MlflowClient",
+        artifacts: Path | None,
+        clock: Callable[[], float],
     ) -> None:
+        self._url = url
         self._client = client
         self._artifacts = artifacts
         self._clock = clock
@@ -93,7 +98,7 @@ class Registry:
             with _prepared(path):
                 client = mlflow.MlflowClient(tracking_uri=url, registry_uri=url)
                 client.search_experiments(max_results=1)
-        return cls(client, artifacts, clock)
+        return cls(url, client, artifacts, clock)
 
     def experiment(self, name: str) -> str:
         """The id of the experiment of that name, made when there is none."""
@@ -235,37 +240,14 @@ class Registry:
         Raises:
             StoreError: it holds types other than scikit-learn's and numpy's.
         """
+        kind = type(estimator)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "model")
             with _told(f"run {run_id}, model {name}"):
-                self._save(estimator, columns, path)
-            return self._log_model(run_id, name, path, metrics)
-
-    def _save(self, estimator: Any, columns: Sequence["Column"], path: Path) -> None:
-        from mlflow.exceptions import MlflowException
-        from mlflow.sklearn import save_model
-
-        kind = type(estimator)
-        # Finding out costs as much as saving, and the trials of a search are alike. What is
-        # missing from the list makes MLflow's own check fail, never pass.
-        for known in (self._trusted.get(kind), None):
-            trusted = trusted_types(estimator) if known is None else known
-            try:
-                save_model(
-                    estimator,
-                    path,
-                    serialization_format="skops",
-                    skops_trusted_types=trusted,
-                    signature=_signature(columns, estimator.classes_),
-                    pip_requirements=_requirements("scikit-learn", "skops", "numpy", "pandas"),
-                )
-            except MlflowException:
-                if known is None:
-                    raise
-                shutil.rmtree(path, ignore_errors=True)
-            else:
+                # The trials of a search are alike.
+                trusted = save_estimator(estimator, columns, path, self._trusted.get(kind))
                 self._trusted[kind] = trusted
-                return
+            return self._log_model(run_id, name, path, metrics)
 
     def log_onnx(
         self,
@@ -278,20 +260,10 @@ class Registry:
         metrics: Mapping[str, float] | None = None,
     ) -> str:
         """Keep an ONNX file with a run; the URI to register it by."""
-        import onnx
-        from mlflow.onnx import save_model
-
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "model")
             with _told(f"run {run_id}, model {name}"):
-                save_model(
-                    onnx.load_model_from_string(content),
-                    path,
-                    signature=_onnx_signature(columns, binding),
-                    pip_requirements=_requirements("onnx", "onnxruntime", "numpy", "pandas"),
-                    onnx_execution_providers=["CPUExecutionProvider"],
-                    save_as_external_data=False,
-                )
+                save_onnx(content, columns, binding, path)
             return self._log_model(run_id, name, path, metrics)
 
     def finish(
@@ -338,6 +310,32 @@ class Registry:
         """Point an alias at a version."""
         with _told(f"registered model {name}, alias {alias}"):
             self._client.set_registered_model_alias(name, alias, str(number))
+
+    def mark(self, name: str, number: int | None) -> None:
+        """Have exactly this version marked as the one that serves, or none.
+
+        It gets the aliases `champion` and `production` and the stage Production, where the server
+        still has stages; a version that had that stage is archived.
+        """
+        before = self.versions(name)
+        for alias in ALIASES:
+            if number is not None:
+                self.set_alias(name, alias, number)
+            else:
+                self.delete_alias(name, alias)
+        for version in before:
+            wanted = STAGE if version.number == number else "Archived"
+            if version.stage != wanted and STAGE in (version.stage, wanted):
+                self._move_stage(name, version.number, wanted)
+
+    def _move_stage(self, name: str, number: int, stage: str) -> None:
+        from mlflow.exceptions import MlflowException
+
+        with _told(f"registered model {name}, version {number}"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # MLflow warns that stages will go
+            # Without stages the aliases say it all.
+            with contextlib.suppress(AttributeError, MlflowException):
+                self._client.transition_model_version_stage(name, str(number), stage)
 
     def delete_alias(self, name: str, alias: str) -> None:
         """Remove an alias; nothing happens when there is none."""
@@ -402,7 +400,9 @@ class Registry:
         with _told(f"{version.name} version {version.number}"):
             folder.mkdir(parents=True, exist_ok=True)
             uri = self._client.get_model_version_download_uri(version.name, str(version.number))
-            return Path(download_artifacts(artifact_uri=uri, dst_path=str(folder)))
+            return Path(
+                download_artifacts(artifact_uri=uri, dst_path=str(folder), tracking_uri=self._url)
+            )
 
     def _log_model(
         self, run_id: str, name: str, path: Path, metrics: Mapping[str, float] | None
@@ -430,30 +430,6 @@ class Registry:
 
     def _now(self) -> int:
         return int(self._clock() * 1000)
-
-
-def trusted_types(estimator: Any) -> list[str]:
-    """The types in an estimator that skops asks about, all of which are on our list.
-
-    Raises:
-        StoreError: naming those that are not.
-    """
-    from skops.io import dumps, get_untrusted_types
-
-    try:
-        found: list[str] = get_untrusted_types(data=dumps(estimator))
-    except Exception as error:  # skops' errors share no public base
-        raise StoreError(
-            f"Expected an estimator that can be written with skops, got "
-            f"{type(error).__name__}: {error}"
-        ) from error
-    strange = [name for name in found if not name.startswith(_TRUSTED)]
-    if strange:
-        raise StoreError(
-            f"Expected an estimator made of scikit-learn's and numpy's types, got {strange[0]}.",
-            remedy="Log the exported ONNX model instead, or use scikit-learn's own transformers.",
-        )
-    return found
 
 
 @contextlib.contextmanager
@@ -503,59 +479,3 @@ def _make(path: Path) -> None:
     finally:
         engine.dispose()
     unfinished.rename(path)
-
-
-def _signature(columns: Sequence["Column"], classes: Any) -> Any:
-    import numpy as np
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, DataType, Schema, TensorSpec
-    from mlflow.types.schema import AnyType
-
-    labels = DataType.long if np.asarray(classes).dtype.kind in "iu" else DataType.string
-    outputs = Schema([ColSpec(labels)])
-    image = columns[0].image
-    if image is not None:
-        spec = TensorSpec(np.dtype(np.float32), (-1, image.size))
-        return ModelSignature(Schema([spec]), outputs)
-    # MLflow refuses whole numbers where a signature says double, and people write 4000.
-    anything = AnyType()  # type: ignore[no-untyped-call]
-    inputs: list[ColSpec | TensorSpec] = [
-        ColSpec(
-            DataType.string if column.kind == "category" else anything,
-            column.name,
-            required=not column.nullable,
-        )
-        for column in columns
-    ]
-    return ModelSignature(Schema(inputs), outputs)
-
-
-def _onnx_signature(columns: Sequence["Column"], binding: "Binding") -> Any:
-    import numpy as np
-    from mlflow.models import ModelSignature
-    from mlflow.types import Schema, TensorSpec
-
-    if binding.layout == "columns":
-        return ModelSignature(
-            Schema(
-                [
-                    TensorSpec(
-                        np.dtype(np.str_ if column.kind == "category" else np.float32),
-                        (-1, 1),
-                        name=name,
-                    )
-                    for name, column in zip(binding.inputs, columns, strict=True)
-                ]
-            )
-        )
-    rows = -1 if binding.batch else 1
-    shape = binding.shape if binding.layout == "image" else (len(columns),)
-    return ModelSignature(
-        Schema([TensorSpec(np.dtype(np.float32), (rows, *shape), name=binding.inputs[0])])
-    )
-
-
-def _requirements(*packages: str) -> list[str]:
-    from importlib.metadata import version
-
-    return [f"{package}=={version(package)}" for package in ("mlflow", *packages)]

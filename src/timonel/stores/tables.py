@@ -18,6 +18,7 @@ from sqlalchemy import (
 )
 
 __all__ = [
+    "aliases",
     "events",
     "exports",
     "generation",
@@ -76,6 +77,15 @@ versions = Table(
         sqlite_where=_CHAMPION,
         postgresql_where=_CHAMPION,
     ),
+)
+
+aliases = Table(
+    "aliases",
+    metadata,
+    Column("project", String, primary_key=True),
+    Column("model", String, primary_key=True),
+    Column("number", Integer),
+    Column("at", Float, nullable=False),
 )
 
 runs = Table(
