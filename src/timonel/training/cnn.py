@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["fit", "main"]
 
-BATCH = 256
-PEAK_RATE = 6e-3
+BATCH = 128
+PEAK_RATE = 4e-3
 WARM_UP = 0.2
 DECAY = 0.998
 SMALLEST = 20
@@ -43,7 +43,7 @@ def fit(
     *,
     classes: int,
     seed: int,
-    epochs: int = 60,
+    epochs: int = 24,
     augment: Augment | None = None,
     minutes: float | None = None,
     progress: Progress | None = None,
@@ -132,7 +132,7 @@ def _blend(mean: torch.Tensor, latest: torch.Tensor, steps: torch.Tensor | int) 
 
 
 def _network(height: int, width: int, classes: int) -> torch.nn.Sequential:
-    """About 42,000 parameters for 28x28 pictures and 10 classes."""
+    """About 45,000 parameters for 28x28 pictures and 10 classes."""
     from torch import nn
 
     def block(inputs: int, outputs: int, size: int, padding: int, pool: bool) -> list[nn.Module]:
@@ -146,7 +146,8 @@ def _network(height: int, width: int, classes: int) -> torch.nn.Sequential:
 
     cells = math.prod((((side - 4) // 2) // 2 - 2) // 2 for side in (height, width))
     return nn.Sequential(
-        *block(1, 16, 5, 0, pool=True),
+        *block(1, 16, 5, 0, pool=False),
+        *block(16, 16, 3, 1, pool=True),
         *block(16, 32, 3, 1, pool=False),
         *block(32, 40, 3, 1, pool=True),
         *block(40, 64, 3, 0, pool=True),
@@ -204,7 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("mnist", type=Path, help="folder with MNIST's four .gz files")
     parser.add_argument("out", type=Path, help="the ONNX file to write")
-    parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--epochs", type=int, default=24)
     parser.add_argument("--minutes", type=float, help="a ceiling that may cut the epochs")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
@@ -235,7 +236,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         classes=10,
         seed=options.seed,
         epochs=options.epochs,
-        augment=Augment(scale=0.15, shear=0.2, thickness=0.6, elastic=1.5),
+        augment=Augment(rotate=10, shear=0.1, elastic=1.0),
         minutes=options.minutes,
         progress=line,
     )
