@@ -12,6 +12,7 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
 
 from timonel.errors import TimonelError
@@ -85,16 +86,19 @@ def _add_predict(
     async def predict(request: Request) -> Response:
         return await predictor(request)
 
+    # A plain route answers: FastAPI's own would cost each request more than the model does. That
+    # one stands behind it, for the documentation.
     for path in (f"{prefix}/predict", f"{prefix}/predict/"):
+        app.router.routes.append(Route(path, predict, methods=["POST"]))
+    if shown:
         app.add_api_route(
-            path,
+            f"{prefix}/predict",
             predict,
             methods=["POST"],
             name=f"predict {project.name}",
             summary=f"Predict {project.target}",
             description=project.description,
             tags=[project.name],
-            include_in_schema=shown and not path.endswith("/"),
             openapi_extra=operation.extra,
             response_class=Response,
         )
@@ -190,16 +194,17 @@ def _add_refusals(app: FastAPI) -> None:
     """Every refusal is JSON with a sentence, whatever raised it."""
 
     async def refuse(request: Request, error: Exception) -> Response:
+        path = request.scope["path"]  # request.url fails on a Host header that is none
         if isinstance(error, HTTPException):
             sentences = {
-                404: f"There is nothing at {request.url.path}; /docs lists what there is.",
-                405: f"{request.url.path} does not take {request.method}; /docs lists what does.",
+                404: f"There is nothing at {path}; /docs lists what there is.",
+                405: f"{path} does not take {request.method}; /docs lists what does.",
             }
             detail = sentences.get(error.status_code, str(error.detail))
             return json_response({"detail": detail}, error.status_code, error.headers)
         if isinstance(error, TimonelError):
             return json_response({"detail": str(error)}, error.status)
-        _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        _log.error("%s %s failed", request.method, path, exc_info=error)
         return json_response(
             {"detail": "The server failed to answer; its log says why. Try again."}, 500
         )

@@ -1,5 +1,6 @@
 """Pipeline runs beside a server: a process each, so that training can neither slow nor crash it."""
 
+import json
 import os
 import signal
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 
+from timonel.errors import TimonelError
 from timonel.project import Project
 from timonel.settings import Settings
 from timonel.stores.database import Database
@@ -27,6 +29,7 @@ class Launcher:
         self._settings = settings
         self._tell = tell
         self._stopping = threading.Event()
+        self._starting = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
         self._thread: threading.Thread | None = None
 
@@ -39,8 +42,9 @@ class Launcher:
 
     def stop(self) -> None:
         """End the run that goes on, cleanly, and start no other."""
-        self._stopping.set()
-        process = self._process
+        with self._starting:
+            self._stopping.set()
+            process = self._process
         if process and process.poll() is None:
             process.send_signal(signal.SIGTERM)
         if self._thread:
@@ -62,9 +66,12 @@ class Launcher:
         for name, project in projects:
             if self._stopping.is_set():
                 return
-            models = self.untrained(project)
-            if models:
-                self._run(name, project, models)
+            try:
+                models = self.untrained(project)
+                if models:
+                    self._run(name, project, models)
+            except (TimonelError, OSError) as error:  # the next project may still be trained
+                self._tell(project.name, json.dumps({"error": str(error)}) + "\n")
 
     def _run(self, name: str, project: Project, models: Sequence[str]) -> None:
         self._settings.logs_folder.mkdir(parents=True, exist_ok=True)
@@ -72,15 +79,18 @@ class Launcher:
         command = [sys.executable, "-m", "timonel", "run", name, "--json"]
         command += [part for model in models for part in ("--model", model)]
         with log.open("a") as errors:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-                env=os.environ | self._settings.environment_variables(),
-                start_new_session=True,
-            )
-            for line in self._process.stdout or ():
-                self._tell(project.name, line)
-            self._process.wait()
+            with self._starting:
+                if self._stopping.is_set():
+                    return
+                process = self._process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=errors,
+                    text=True,
+                    env=os.environ | self._settings.environment_variables(),
+                    start_new_session=True,
+                )
+            with process:
+                for line in process.stdout or ():
+                    self._tell(project.name, line)

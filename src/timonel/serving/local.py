@@ -15,7 +15,7 @@ from timonel.serving.rows import RowReader, first_alias, refusal_of
 from timonel.serving.state import Champion
 from timonel.settings import Settings
 from timonel.signature import Label
-from timonel.tensors import arrays_of, picture_of
+from timonel.tensors import picture_of
 
 __all__ = ["LocalModel", "Prediction", "load"]
 
@@ -76,9 +76,9 @@ class LocalModel:
             BadRequest: a row does not fit the features; says which field and what was expected.
         """
         read = [self._row(row) for row in rows]
-        columns = self.project.columns
-        values = {column.name: [getattr(row, column.name) for row in read] for column in columns}
-        indices, scores = self._served.model.predict(arrays_of(columns, values))
+        if not read:
+            return []
+        indices, scores = self._served.model.predict(self._reader.arrays(read))
         classes = self._served.model.signature.classes
         return [
             Prediction(classes[index], dict(zip(classes, odds, strict=True)), self.version)
@@ -106,7 +106,7 @@ class LocalModel:
             detail = refusal_of(error)[1].detail
             if not isinstance(detail, str):
                 detail = "; ".join(
-                    f"{'.'.join(str(part) for part in item['loc'][1:])}: {item['msg']}"
+                    ": ".join(filter(None, [".".join(map(str, item["loc"][1:])), item["msg"]]))
                     for item in detail
                 )
             raise BadRequest(detail) from None
@@ -117,12 +117,14 @@ def _content(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise NotFound(f"Expected a picture at {path}, got: {error.strerror}.") from None
+    except ValueError as error:  # no path at all: a NUL in it, or half a character
+        raise NotFound(f"Expected a picture's path, got {str(path)!r}: {error}.") from None
 
 
 def _parts(reference: str) -> tuple[str, str | None, int | None]:
     """Project, model and number of `digits`, `digits/cnn`, `digits/cnn@4` or `my/file.py`."""
     rest, _, number = reference.partition("@")
-    if number and not number.isdigit():
+    if number and not (number.isdecimal() and len(number) < 10):
         raise NotFound(f"Expected a version's number after @, got {number!r}.")
     if rest.endswith(".py") or "/" not in rest:
         return rest, None, int(number) if number else None

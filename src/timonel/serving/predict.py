@@ -1,16 +1,17 @@
 """A request's straight walk: bytes → validate → route → run → journal → reply."""
 
-import logging
 import time
+import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import anyio
 import anyio.to_thread
 import msgspec
 import numpy as np
 from pydantic import BaseModel, ValidationError
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -22,11 +23,12 @@ from timonel.project import Project
 from timonel.serving.metrics import Metrics
 from timonel.serving.routing import Routes, Served
 from timonel.serving.rows import RowReader, refusal_of
-from timonel.tensors import Arrays, arrays_of
+from timonel.tensors import Arrays, picture_of
 
 __all__ = ["Entry", "Predictor", "Recorder", "json_response"]
 
-_log = logging.getLogger(__name__)
+# A decoded picture takes hundreds of megabytes at worst: more at once than this would be felt.
+_PICTURES_AT_ONCE = 2
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class Predictor:
         max_body: int,
         max_rows: int,
         max_pixels: int,
-        ids: Callable[[], Any] | None = None,
+        ids: Callable[[], uuid.UUID] | None = None,
         clock_ns: Callable[[], int] = time.time_ns,
         timer: Callable[[], float] = time.perf_counter,
     ) -> None:
@@ -83,26 +85,31 @@ class Predictor:
         self._ids = ids or Ids()
         self._clock_ns = clock_ns
         self._timer = timer
+        self._pictures = anyio.CapacityLimiter(_PICTURES_AT_ONCE)
 
     async def __call__(self, request: Request) -> Response:
         """The reply to one request; every refusal is a 4xx or 503 with a sentence."""
         started = self._timer()
+        status = 500
         try:
-            if request.headers.get("content-type", "").startswith("multipart/form-data"):
+            kind = request.headers.get("content-type", "")
+            if kind.lower().startswith("multipart/form-data"):
                 response = await self._picture(request, started)
             else:
                 response = await self._json(request, started)
+            status = response.status_code
         except ClientDisconnect:
-            response = Response(status_code=400)
-        self._metrics.request(self.project.name, response.status_code, self._timer() - started)
+            status = 400
+            response = Response(status_code=status)
+        finally:
+            self._metrics.request(self.project.name, status, self._timer() - started)
         return response
 
     async def _json(self, request: Request, started: float) -> Response:
         try:
-            rows, single = self.reader.read(await read_body(request, self._max_body))
-            answer = await self._answer(
-                rows, single, self._models(request.query_params.get("model")), "json", started
-            )
+            rows, single = self.reader.read(await _read_body(request, self._max_body))
+            models = self._models(request.query_params.get("model"))
+            answer = await self._answer(rows, single, models, "json", started, self._ids())
             content = self.project.contract.reply(answer)
         except ValidationError as error:
             status, refusal = refusal_of(error)
@@ -113,7 +120,7 @@ class Predictor:
 
     async def _picture(self, request: Request, started: float) -> Response:
         upload = self.project.contract.upload
-        identifier = str(self._ids())
+        identifier = self._ids()
         headers: dict[str, str] = {}
         try:
             row, model = await self._read_picture(request)
@@ -129,7 +136,7 @@ class Predictor:
             status, sentence, headers = error.status, str(error), _retry(error)
         if upload:
             seconds = self._timer() - started
-            content = upload.refusal(status, sentence, identifier, seconds)
+            content = upload.refusal(status, sentence, str(identifier), seconds)
         else:
             content = {"detail": sentence}
         return json_response(content, status, headers)
@@ -141,7 +148,13 @@ class Predictor:
             raise UnsupportedBody(
                 f"Project {self.project.name} takes no pictures; expected a JSON body."
             )
-        form = await read_form(request, self._max_body)
+        form = await _read_form(request, self._max_body)
+        try:
+            return await self._picture_in(form)
+        finally:
+            await form.close()
+
+    async def _picture_in(self, form: FormData) -> tuple[BaseModel, str | None]:
         upload = self.project.contract.upload
         model = form.get("model")
         if isinstance(model, UploadFile):
@@ -154,15 +167,14 @@ class Predictor:
         self.project.model(model or None)  # an unknown model is said before the picture is read
         image = form.get("image")
         if not isinstance(image, UploadFile):
-            got = "none" if image is None else "text"
+            got = "none" if image is None else "text instead of a file"
             raise BadForm(f"Expected form field 'image' with a picture file, got {got}.")
         content = await image.read()
-        row = await anyio.to_thread.run_sync(self._prepare, content)
+        row = await anyio.to_thread.run_sync(self._prepare, content, limiter=self._pictures)
         return row, model or None
 
     def _prepare(self, content: bytes) -> BaseModel:
         from timonel.data.pictures import prepare
-        from timonel.tensors import picture_of
 
         column = self.project.columns[0]
         if column.image is None:  # _read_picture has refused these
@@ -188,18 +200,13 @@ class Predictor:
         models: Sequence[str],
         via: str,
         started: float,
-        identifier: str | None = None,
+        identifier: uuid.UUID,
     ) -> Answer:
         served = [self._routes.champion(self.project.name, model) for model in models]
-        values = {
-            column.name: [getattr(row, column.name) for row in rows]
-            for column in self.project.columns
-        }
-        arrays = arrays_of(self.project.columns, values)
+        arrays = self.reader.arrays(rows)
         results = [(version, *await self._run(version, arrays, len(rows))) for version in served]
-        unique = self._ids() if identifier is None else uuid_of(identifier)
         answer = Answer(
-            id=str(unique),
+            id=str(identifier),
             labels={
                 version.champion.model: [version.model.signature.classes[i] for i in indices]
                 for version, indices, _ in results
@@ -213,7 +220,7 @@ class Predictor:
         if rows:
             await self._record(
                 Entry(
-                    id=unique.bytes,
+                    id=identifier.bytes,
                     time_ns=self._clock_ns(),
                     project=self.project,
                     rows=[row.__dict__ for row in rows],
@@ -247,21 +254,14 @@ class UnsupportedBody(BadRequest):
     status = 415
 
 
-def uuid_of(identifier: str) -> Any:
-    """An id's text as a UUID."""
-    import uuid
-
-    return uuid.UUID(identifier)
-
-
-async def read_body(request: Request, limit: int) -> bytes:
+async def _read_body(request: Request, limit: int) -> bytes:
     """The body's bytes.
 
     Raises:
         BodyTooLarge: before more than `limit` bytes were kept.
     """
     declared = request.headers.get("content-length", "")
-    size = int(declared) if declared.isdigit() else 0
+    size = int(declared) if declared.isdecimal() else 0
     chunks: list[bytes] = []
     if size <= limit:
         size = 0
@@ -278,13 +278,13 @@ async def read_body(request: Request, limit: int) -> bytes:
     return b"".join(chunks)
 
 
-async def read_form(request: Request, limit: int) -> Mapping[str, Any]:
+async def _read_form(request: Request, limit: int) -> FormData:
     """The fields of a multipart form of at most `limit` bytes.
 
     Raises:
         BadRequest: it cannot be read as a form.
     """
-    body = await read_body(request, limit)
+    body = await _read_body(request, limit)
 
     async def receive() -> dict[str, Any]:
         return {"type": "http.request", "body": body, "more_body": False}

@@ -2,20 +2,28 @@
 
 import re
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 from pydantic_core import ErrorDetails, from_json
 
 from timonel.contract import Contract
-from timonel.errors import BodyTooLarge
+from timonel.errors import BadRequest, BodyTooLarge
 from timonel.project import Project
+from timonel.schema import Column
+from timonel.tensors import Arrays, arrays_of
 
-__all__ = ["Refusal", "RowReader", "refusal_of"]
+__all__ = ["OutOfRange", "Refusal", "RowReader", "refusal_of"]
 
 _MOST_ERRORS = 20
-_ROWS_AHEAD = re.compile(rb"[\s\[]*\{")
+_ROWS_AHEAD = re.compile(rb"[\s\[]*+\{")
+
+
+class OutOfRange(BadRequest):
+    """A number that no model can be given."""
+
+    status = 422
 
 
 class RowReader:
@@ -32,10 +40,14 @@ class RowReader:
         wrapped: Any = self.row
         if contract.under:
             wrapped = create_model(
-                f"{self.row.__name__}Request", **cast(Any, {contract.under: (self.row, ...)})
+                f"{self.row.__name__}Request",
+                __config__=ConfigDict(extra=_extra(contract)),
+                row=(self.row, Field(alias=contract.under)),
             )
         self.one: TypeAdapter[Any] = TypeAdapter(wrapped)
         self.many: TypeAdapter[Any] = TypeAdapter(list[wrapped])
+        self._columns = project.columns
+        self._unbounded = [column.name for column in project.columns if _may_overflow(column)]
         image = next((c for c in project.columns if c.kind == "image"), None)
         self._image = image.name if image else ""
         self._bare = first_alias(self.row, image.name) if image else None
@@ -56,6 +68,25 @@ class RowReader:
             )
         return [self._unwrap(row) for row in rows], False
 
+    def arrays(self, rows: Sequence[BaseModel]) -> Arrays:
+        """The rows as a model takes them.
+
+        Raises:
+            OutOfRange: a number is larger than float32 holds.
+        """
+        values = {
+            column.name: [getattr(row, column.name) for row in rows] for column in self._columns
+        }
+        try:
+            with np.errstate(over="ignore"):
+                arrays = arrays_of(self._columns, values)
+        except OverflowError:  # a whole number beyond the largest float
+            raise _too_large(self._unbounded) from None
+        large = [name for name in self._unbounded if np.isinf(arrays[name]).any()]
+        if large:
+            raise _too_large(large)
+        return arrays
+
     def of_picture(self, pixels: np.ndarray) -> BaseModel:
         """The row of a prepared picture, in range by construction: nothing is left to validate."""
         row: Any = self.row
@@ -71,18 +102,31 @@ class RowReader:
         return self.row.model_validate({self._bare: numbers})
 
     def _unwrap(self, value: Any) -> BaseModel:
-        return (
-            cast(BaseModel, getattr(value, self._contract.under, None))
-            if (self._contract.under)
-            else cast(BaseModel, value)
-        )
+        return cast(BaseModel, value.row if self._contract.under else value)
+
+
+def _extra(contract: Contract) -> Literal["forbid", "ignore"]:
+    return "forbid" if contract.unknown == "refuse" else "ignore"
+
+
+def _may_overflow(column: Column) -> bool:
+    """Whether the declared bounds leave room for numbers that float32 does not hold."""
+    if column.kind not in ("number", "integer"):
+        return False
+    least, most = (column.ge, column.gt), (column.le, column.lt)
+    return all(bound is None for bound in least) or all(bound is None for bound in most)
+
+
+def _too_large(names: Sequence[str]) -> OutOfRange:
+    return OutOfRange(
+        f"Expected numbers within ±{np.finfo(np.float32).max:.4g} in {', '.join(names)}, got a "
+        "larger one."
+    )
 
 
 def _wire_row(features: type[BaseModel], contract: Contract) -> type[BaseModel]:
     """The features as they arrive: no NaN or infinity, extra fields as the contract says."""
-    config = ConfigDict(
-        extra="forbid" if contract.unknown == "refuse" else "ignore", allow_inf_nan=False
-    )
+    config = ConfigDict(extra=_extra(contract), allow_inf_nan=False)
     namespace = {
         "model_config": config,
         "__module__": features.__module__,
@@ -126,6 +170,10 @@ def _complaint(item: ErrorDetails) -> dict[str, Any]:
     }
     given = item.get("input")
     # Only what JSON can carry and a person can read: no NaN, no megabytes.
-    if isinstance(given, bool | int | str) and len(str(given)[:201]) <= 200:
+    if (
+        isinstance(given, bool)
+        or (isinstance(given, int) and abs(given) < 2**53)
+        or (isinstance(given, str) and len(given) <= 200)
+    ):
         complaint["input"] = given
     return complaint

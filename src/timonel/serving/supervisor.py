@@ -30,6 +30,7 @@ _POLL_SECONDS = 0.05
 _READY_SECONDS = 60.0
 _DRAIN_SECONDS = 12.0
 _MOST_BACKOFF = 2.0
+_MOST_FAILURES = 5
 
 
 class PortTaken(TimonelError):
@@ -74,7 +75,6 @@ class Supervisor:
     say: Callable[[str], None] = lambda sentence: None
     on_ready: Callable[[], None] = lambda: None
     _slots: list[_Slot] = field(default_factory=list)
-    _children: list[subprocess.Popen[bytes]] = field(default_factory=list)
     _stopping: threading.Event = field(default_factory=threading.Event)
 
     def run(self) -> None:
@@ -86,12 +86,11 @@ class Supervisor:
         """
         settings = self.settings
         boot = Ids()().hex
-        metrics_folder = settings.serving_folder / f"metrics-{os.getpid()}"
         listener = self._listen()
+        metrics_folder = _metrics_folder(settings.serving_folder)
         upkeep = Upkeep(settings, self.projects)
         with self._signals():
             try:
-                metrics_folder.mkdir(parents=True, exist_ok=True)
                 upkeep.start()
                 self._slots = [_Slot(number) for number in range(settings.workers)]
                 self._loop(listener, boot, metrics_folder)
@@ -114,7 +113,8 @@ class Supervisor:
     @property
     def worker_pids(self) -> list[int]:
         """The processes that answer now."""
-        return [slot.worker.process.pid for slot in self._slots if slot.worker]
+        workers = [slot.worker for slot in self._slots]
+        return [worker.process.pid for worker in workers if worker and worker.is_ready]
 
     def _listen(self) -> socket.socket:
         host, port = self.settings.host, self.settings.port
@@ -123,13 +123,13 @@ class Supervisor:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, port))
+            listener.listen(2048)
         except OSError as error:
             listener.close()
             raise PortTaken(
                 f"Expected to listen on {host}:{port}, got: {error.strerror or error}.",
                 remedy="Stop what listens there, or choose another with --port.",
             ) from None
-        listener.listen(2048)
         listener.set_inheritable(True)
         self._port = listener.getsockname()[1]
         return listener
@@ -167,7 +167,10 @@ class Supervisor:
         worker = slot.worker
         if worker is None:
             if now >= slot.not_before:
-                slot.worker = self._start(slot.number, listener, boot, metrics_folder)
+                try:
+                    slot.worker = self._start(slot.number, listener, boot, metrics_folder)
+                except OSError as error:  # no memory or no process to be had
+                    self._failed(slot, now, error.strerror or str(error))
             return
         if not worker.is_ready:
             worker.is_ready = bool(select.select([worker.ready], [], [], 0)[0]) and bool(
@@ -184,23 +187,30 @@ class Supervisor:
             worker.process.wait()
         self._forget(worker, metrics_folder)
         slot.worker = None
-        # A worker that served is replaced at once; one that cannot start must not spin.
-        slot.failures = 0 if worker.is_ready else slot.failures + 1
-        slot.not_before = now + min(_MOST_BACKOFF, 0.1 * 2**slot.failures if slot.failures else 0)
-        if slot.failures >= 5:
+        if worker.is_ready:  # one that served is replaced at once
+            self.say(f"Worker {slot.number} ended ({_ending(code)}); starting another.")
+        else:
+            self._failed(slot, now, "not ready in time" if late else _ending(code))
+
+    def _failed(self, slot: _Slot, now: float, why: str) -> None:
+        """A worker that cannot start must not spin, nor end those that answer."""
+        slot.failures += 1
+        slot.not_before = now + min(_MOST_BACKOFF, 0.1 * 2**slot.failures)
+        if slot.failures >= _MOST_FAILURES and not any(
+            other.worker and other.worker.is_ready for other in self._slots
+        ):
             raise TimonelError(
                 f"Worker {slot.number} ended {slot.failures} times before it was ready "
-                f"(last exit code {code}).",
+                f"(the last time: {why}).",
                 remedy="Its messages above say why; check with: timonel check "
                 + " ".join(self.names),
             )
-        self.say(f"Worker {slot.number} ended ({_ending(code)}); starting another.")
+        self.say(f"Worker {slot.number} could not start ({why}); trying again.")
 
     def _start(
         self, number: int, listener: socket.socket, boot: str, metrics_folder: Path
     ) -> _Worker:
         reading, writing = os.pipe()
-        os.set_inheritable(writing, True)
         command = [
             sys.executable,
             "-m",
@@ -210,18 +220,24 @@ class Supervisor:
             *("--ready", str(writing)),
             *("--worker", str(number)),
             *("--boot", boot),
+            *("--parent", str(os.getpid())),
             *(["--at-root"] if self.at_root else []),
         ]
-        process = subprocess.Popen(
-            command,
-            pass_fds=(listener.fileno(), writing),
-            env=os.environ
-            | self.settings.environment_variables()
-            | {"PROMETHEUS_MULTIPROC_DIR": str(metrics_folder)},
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C is for the supervisor, which then drains
-        )
-        os.close(writing)
+        try:
+            process = subprocess.Popen(
+                command,
+                pass_fds=(listener.fileno(), writing),
+                env=os.environ
+                | self.settings.environment_variables()
+                | {"PROMETHEUS_MULTIPROC_DIR": str(metrics_folder)},
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl-C is for the supervisor, which then drains
+            )
+        except OSError:
+            os.close(reading)
+            raise
+        finally:
+            os.close(writing)
         return _Worker(number, process, reading, time.monotonic())
 
     def _forget(self, worker: _Worker, metrics_folder: Path) -> None:
@@ -243,6 +259,28 @@ class Supervisor:
                 worker.process.wait()
             os.close(worker.ready)
         self._slots = []
+
+
+def _metrics_folder(serving_folder: Path) -> Path:
+    """This process's empty folder; those that killed supervisors left are removed."""
+    for left in serving_folder.glob("metrics-*"):
+        with contextlib.suppress(ValueError):
+            if not _lives(int(left.name.removeprefix("metrics-"))):
+                shutil.rmtree(left, ignore_errors=True)
+    folder = serving_folder / f"metrics-{os.getpid()}"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _lives(pid: int) -> bool:
+    """Whether another process has this id."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return pid != os.getpid()
 
 
 def _ending(code: int | None) -> str:

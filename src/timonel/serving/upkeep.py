@@ -5,10 +5,12 @@ the state that workers read, and tries again.
 """
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
-from timonel.errors import TimonelError
+from timonel.errors import ArtifactError, StoreError, TimonelError
 from timonel.journal.segments import adopt, export
 from timonel.project import Project
 from timonel.serving.state import Champion, Progress, State, read_state, write_state
@@ -25,6 +27,8 @@ __all__ = ["Upkeep"]
 
 _log = logging.getLogger(__name__)
 
+Fingerprint = tuple[tuple[str, int, int, int], ...]
+
 _FOLLOW_SECONDS = 0.1
 _EXPORT_SECONDS = 1.0
 
@@ -38,6 +42,9 @@ class Upkeep:
         self._database: Database | None = None
         self._objects: ObjectStore | None = None
         self._state = read_state(settings.serving_folder) or State()
+        self._opening = threading.Lock()
+        self._known: dict[str, Fingerprint] = {}  # digest → its files when they were verified
+        self._embedded_trouble: list[str] = []
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
         self._export_trouble: str | None = None
@@ -76,33 +83,34 @@ class Upkeep:
                 _log.exception("Upkeep failed; it is tried again")
 
     def _stores(self) -> tuple[Database, ObjectStore]:
-        if self._database is None or self._objects is None:
-            self._database = Database.open(self._settings.database_url)
-            self._objects = ObjectStore.open(self._settings.objects_url)
-            self._deploy_embedded(self._database, self._objects)
-        return self._database, self._objects
+        with self._opening:
+            if self._database is None or self._objects is None:
+                database = Database.open(self._settings.database_url)
+                objects = ObjectStore.open(self._settings.objects_url)
+                self._embedded_trouble = self._deploy_embedded(database, objects)
+                self._database, self._objects = database, objects
+            elif (file := _file_of(self._settings.database_url)) and not file.is_file():
+                # Opened anew it would be empty, and what answers would be forgotten.
+                self._database.close()
+                raise StoreError(
+                    f"Expected the database at {file}, got no such file.",
+                    remedy="Put it back, or start anew for an empty one.",
+                )
+            return self._database, self._objects
 
-    def _deploy_embedded(self, database: Database, objects: ObjectStore) -> None:
+    def _deploy_embedded(self, database: Database, objects: ObjectStore) -> list[str]:
         """Make the versions that ship with a project serve where there is no other yet."""
         versions = Versions(database)
+        troubles = []
         for project in self._projects:
             for model in project.models:
                 if model.embedded is None or versions.champion(project.name, model.name):
                     continue
-                names = (project.name, model.name, EMBEDDED)
-                why = "ships with the project"
-                known = [v.state for v in versions.list(project.name, model.name) if not v.number]
-                if not known:
-                    digest = save_version(model.embedded, objects)
-                    versions.add(*names, digest=digest, who="package", reason=why)
-                    known = ["candidate"]
-                # A start that was killed in between left it on the way.
-                left: dict[str, tuple[VersionState, ...]] = {
-                    "candidate": ("challenger", "champion"),
-                    "challenger": ("champion",),
-                }
-                for state in left.get(known[0], ()):
-                    versions.move(*names, state, who="package", reason=why)
+                try:
+                    _deploy(project, model.name, model.embedded, versions, objects)
+                except ArtifactError as error:
+                    troubles.append(f"{project.name}/{model.name} ships no usable version: {error}")
+        return troubles
 
     def follow(self) -> None:
         """Fetch the champions' files, then tell the workers."""
@@ -110,15 +118,18 @@ class Upkeep:
         state = self._state
         try:
             database, objects = self._stores()
-            champions = tuple(
-                Champion(v.project, v.model, v.number, v.digest)
-                for v in Versions(database).champions()
-            )
-            known = set(self._state.champions)
-            for champion in champions:
-                if champion not in known or not self._has_files(champion):
-                    fetch_version(champion.digest, objects, self._settings.serving_folder)
-            state = State(champions=champions, runs=self._progress(database))
+            former = {(c.project, c.model): c for c in state.champions}
+            champions = []
+            for version in Versions(database).champions():
+                champion = Champion(version.project, version.model, version.number, version.digest)
+                try:
+                    self._keep_files(champion, objects)
+                except (TimonelError, OSError) as error:  # one must not hold up the others
+                    degraded.append(f"{champion.label} cannot be fetched: {error}")
+                    champion = former.get((champion.project, champion.model), champion)
+                champions.append(champion)
+            state = State(champions=tuple(champions), runs=self._progress(database))
+            degraded += self._embedded_trouble
         except (TimonelError, OSError) as error:
             degraded.append(f"The last known versions answer: {error}")
         if self._export_trouble:
@@ -128,8 +139,13 @@ class Upkeep:
             write_state(self._settings.serving_folder, state)
             self._state = state
 
-    def _has_files(self, champion: Champion) -> bool:
-        return (self._settings.serving_folder / champion.digest).is_dir()
+    def _keep_files(self, champion: Champion, objects: ObjectStore) -> None:
+        """Have a verified copy; one whose files changed since is verified, and fetched, anew."""
+        folder = self._settings.serving_folder / champion.digest
+        found = _fingerprint(folder)
+        if not found or self._known.get(champion.digest) != found:
+            fetch_version(champion.digest, objects, self._settings.serving_folder)
+            self._known[champion.digest] = _fingerprint(folder)
 
     def _progress(self, database: Database) -> tuple[Progress, ...]:
         runs = Runs(database)
@@ -157,3 +173,37 @@ class Upkeep:
             if exported and exported.note and exported.new:
                 _log.warning("%s", exported.note)
         self._export_trouble = trouble
+
+
+def _deploy(
+    project: Project, model: str, folder: Path, versions: Versions, objects: ObjectStore
+) -> None:
+    names = (project.name, model, EMBEDDED)
+    why = "ships with the project"
+    known = [v.state for v in versions.list(project.name, model) if v.number == EMBEDDED]
+    if not known:
+        digest = save_version(folder, objects)
+        versions.add(*names, digest=digest, who="package", reason=why)
+        known = ["candidate"]
+    # A start that was killed in between left it on the way.
+    left: dict[str, tuple[VersionState, ...]] = {
+        "candidate": ("challenger", "champion"),
+        "challenger": ("champion",),
+    }
+    for state in left.get(known[0], ()):
+        versions.move(*names, state, who="package", reason=why)
+
+
+def _fingerprint(folder: Path) -> Fingerprint:
+    """What shows, without reading them, that a folder's files were changed; empty without any."""
+    try:
+        found = [(entry.name, entry.stat()) for entry in os.scandir(folder)]
+    except OSError:
+        return ()
+    return tuple(sorted((name, s.st_ino, s.st_size, s.st_mtime_ns) for name, s in found))
+
+
+def _file_of(url: str) -> Path | None:
+    """The file of an SQLite database; None of a server's."""
+    _, found, path = url.partition("sqlite:///")
+    return Path(path).expanduser().absolute() if found else None

@@ -145,6 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--ready", type=int, required=True)
     parser.add_argument("--worker", required=True)
     parser.add_argument("--boot", required=True)
+    parser.add_argument("--parent", type=int, required=True)
     parser.add_argument("--at-root", action="store_true")
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
@@ -166,18 +167,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
             timeout_graceful_shutdown=_DRAIN_SECONDS,
         )
     )
-    threading.Thread(target=_end_with_parent, args=(server,), daemon=True).start()
+    watch = threading.Thread(target=_end_with_parent, args=(server, given.parent), daemon=True)
+    watch.start()
     server.run(sockets=[listener])
 
 
-def _end_with_parent(server: "uvicorn.Server") -> None:
+def _end_with_parent(server: "uvicorn.Server", parent: int) -> None:
     """An orphan would hold the port and a journal that nobody exports."""
-    parent = os.getppid()
     pause = threading.Event()
-    while not pause.wait(0.5):
-        if os.getppid() != parent:
-            server.should_exit = True
-            return
+    while os.getppid() == parent:
+        pause.wait(0.5)
+    server.should_exit = True
 
 
 if __name__ == "__main__":

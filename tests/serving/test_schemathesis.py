@@ -1,0 +1,68 @@
+"""Requests made up from our own OpenAPI document find no failure of ours."""
+
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.generation import GenerationMode
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+from starlette.testclient import TestClient
+
+if TYPE_CHECKING:
+    from schemathesis.core.result import Ok
+
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+]
+PATHS = ["/", "/health", "/live", "/ready", "/metrics"]
+PATHS += [
+    f"/{project}/{name}"
+    for project in ("digits", "penguins")
+    for name in ("predict", "health", "live", "ready")
+]
+
+
+@pytest.fixture(scope="module")
+def operations(mounted: TestClient) -> dict[str, Any]:
+    """What the document describes, by path."""
+    schema = schemathesis.openapi.from_asgi("/openapi.json", mounted.app)
+    found = [cast("Ok[Any]", result).ok() for result in schema.get_all_operations()]
+    return {operation.path: operation for operation in found}
+
+
+def test_all_that_is_documented_is_tried(operations: dict[str, Any]) -> None:
+    assert sorted(operations) == sorted(PATHS)
+
+
+# Only predictions take anything that could be wrong.
+TRIED = [(path, GenerationMode.POSITIVE) for path in PATHS]
+TRIED += [(path, GenerationMode.NEGATIVE) for path in PATHS if path.endswith("predict")]
+
+
+@pytest.mark.parametrize(("path", "mode"), TRIED)
+def test_no_made_up_request_fails_or_is_answered_otherwise_than_documented(
+    path: str, mode: GenerationMode, operations: dict[str, Any]
+) -> None:
+    operation = operations[path]
+
+    @given(case=operation.as_strategy(generation_mode=mode))
+    @settings(
+        max_examples=50 if path.endswith("predict") else 5,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    def ask(case: Any) -> None:
+        case.call_and_validate(checks=CHECKS)
+
+    ask()

@@ -1,0 +1,98 @@
+"""The contracts of the bundled systems, to the letter; the replies are kept in golden/."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from tests.homes import app_of, deploy_digits, digit_rows, home_at
+from tests.systems.exchanges import load, matches, send
+from timonel.project import load_project
+from timonel.signature import Binding
+
+GOLDEN = Path(__file__).parent / "golden"
+EXCHANGES = [
+    pytest.param(project, exchange, id=f"{path.stem}: {exchange['name']}")
+    for path in sorted(GOLDEN.glob("*.json"))
+    for project, exchanges in [load(path)]
+    for exchange in exchanges
+]
+
+
+@pytest.mark.parametrize("suffix", ["", "/"], ids=["plain", "slash"])
+@pytest.mark.parametrize("mounted", [False, True], ids=["root", "mounted"])
+@pytest.mark.parametrize(("project", "exchange"), EXCHANGES)
+def test_a_golden_request_has_its_golden_reply(
+    project: str, exchange: Any, mounted: bool, suffix: str, servers: dict[str, TestClient]
+) -> None:
+    client = servers["both" if mounted else project]
+    reply = send(client, exchange, f"/{project}" if mounted else "", suffix)
+    assert matches(reply, exchange["reply"])
+    if reply.status_code == 200 and exchange["request"]["method"] == "POST":
+        assert len(reply.headers["x-prediction-id"]) == 36
+        assert reply.headers["x-model-version"].startswith(f"{project}/")
+
+
+def test_the_query_id_of_an_upload_is_the_prediction_id(servers: dict[str, TestClient]) -> None:
+    _, exchanges = load(GOLDEN / "digits_upload.json")
+    reply = send(servers["digits"], exchanges[0])
+    assert reply.json()["query_id"] == reply.headers["x-prediction-id"]
+
+
+def test_the_model_that_a_form_names_is_the_one_that_answers(
+    servers: dict[str, TestClient],
+) -> None:
+    _, exchanges = load(GOLDEN / "digits_upload.json")
+    versions = [send(servers["digits"], exchanges[i]).headers["x-model-version"] for i in (0, 2)]
+    assert versions == ["digits/clf@1", "digits/cnn@1"]
+
+
+def test_a_project_at_the_root_also_answers_under_its_name(servers: dict[str, TestClient]) -> None:
+    row = {
+        "bill_length_mm": 20,
+        "bill_depth_mm": 40,
+        "flipper_length_mm": 200,
+        "body_mass_g": 4000,
+    }
+    reply = servers["penguins"].post("/penguins/predict", json=row)
+    assert reply.json() == {"prediction": [0]}
+
+
+def test_the_originals_three_tests_pass_with_the_originals_model(
+    test_data: Path, tmp_path: Path
+) -> None:
+    folder = test_data / "digits_original"
+    samples = json.loads((folder / "test_data.json").read_text())
+    labels = [sample["label"] for sample in samples]
+    settings = home_at(tmp_path)
+    binding = Binding(
+        "image",
+        ("Input3",),
+        shape=(1, 28, 28),
+        high=255.0,
+        label=None,
+        scores="Plus214_Output_0",
+        logits=True,
+        batch=False,
+    )
+    deploy_digits(settings, (folder / "mnist-12-int8.onnx").read_bytes(), binding)
+    with TestClient(app_of([load_project("digits")], settings, at_root=True)) as client:
+        answers = [
+            client.post("/predict", json={"pixels": sample["pixels"]}).json()["prediccion"]
+            for sample in samples
+        ]
+    assert len(answers) == 30
+    assert answers[1] == labels[1]
+    assert answers == labels
+
+
+def test_digits_that_the_model_knows_are_told_apart(servers: dict[str, TestClient]) -> None:
+    pixels, labels = digit_rows()
+    right = sum(
+        servers["digits"].post("/predict", json=pixels[i].tolist()).json()["prediction"]
+        == labels[i]
+        for i in range(50)
+    )
+    assert right >= 40
