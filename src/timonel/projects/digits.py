@@ -142,7 +142,12 @@ project = Project(
     models=[
         Model(
             "cnn",
-            Pretrained(file=File(str(ARTIFACT / "model.onnx")), scores="probabilities"),
+            Pretrained(
+                file=File(str(ARTIFACT / "model.onnx")),
+                label="label",
+                scores="probabilities",
+                card=ARTIFACT / "card.md",
+            ),
             embedded=ARTIFACT,
         ),
         Model("clf", perceptron, folds=0, augment=jittered, aliases=("clf.pickle",)),
