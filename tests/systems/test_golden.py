@@ -88,6 +88,19 @@ def test_the_originals_three_tests_pass_with_the_originals_model(
     assert answers == labels
 
 
+def test_the_version_that_ships_with_digits_gives_the_golden_replies(tmp_path: Path) -> None:
+    digits = load_project("digits")
+    embedded = digits.model("cnn").embedded
+    if embedded is None or not (embedded / "model.onnx").is_file():
+        pytest.skip("no version of digits/cnn is in the package")
+    with TestClient(app_of([digits], home_at(tmp_path), at_root=True)) as client:
+        for exchange in load(GOLDEN / "digits_json.json")[1]:
+            assert matches(send(client, exchange), exchange["reply"])
+        assert client.get("/ready").status_code == 503  # clf has no version before it is trained
+        known = send(client, load(GOLDEN / "digits_json.json")[1][0])
+    assert known.headers["x-model-version"] == "digits/cnn@0"
+
+
 def test_digits_that_the_model_knows_are_told_apart(servers: dict[str, TestClient]) -> None:
     pixels, labels = digit_rows()
     right = sum(
