@@ -217,9 +217,10 @@ def test_every_command_of_a_page_answers_as_the_page_says(page: str, shell: Shel
     "page", [page for page in PAGES if any(block.manner == "soak" for block in blocks(page))]
 )
 def test_the_long_commands_of_a_page_answer_as_the_page_says(
-    page: str, shell: Shell, test_data: Path
+    page: str, shell: Shell, test_data: Path, tmp_path: Path
 ) -> None:
-    shell.environment |= {"TIMONEL_DATA": str(test_data), "TIMONEL_JOBS": "0"}
+    empty = {"TIMONEL_HOME": str(tmp_path / "home"), "TIMONEL_JOBS": "0"}
+    shell.environment |= {"TIMONEL_DATA": str(test_data)} | empty
     for block in _of(page, soak=True):
         if block.manner == "soak":
             shell.run(block)
