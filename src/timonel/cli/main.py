@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from timonel.cli import check, doctor, journal, models, new, predict, run, sample, serve
+from timonel.cli import adopt, check, doctor, journal, models, new, predict, run, sample, serve
 from timonel.cli.output import fail
 
 __all__ = ["app", "main"]
@@ -27,6 +27,7 @@ app.command("run")(run.run)
 app.command("serve")(serve.serve)
 app.command("predict")(predict.predict)
 app.add_typer(models.app, name="models")
+app.command("adopt")(adopt.adopt)
 app.command("sample")(sample.sample)
 app.command("check")(check.check)
 app.command("new")(new.new)

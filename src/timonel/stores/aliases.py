@@ -52,7 +52,7 @@ def wish_of(
     asked = next((n for n in marks if n is not None and n not in (mirrored, champion)), None)
     if asked is not None and champion == mirrored:
         return Wish(project, model, "adopt", asked)
-    if asked is not None or marks.champion != champion:
+    if asked is not None or not marks.champion == champion == mirrored:
         return Wish(project, model, "put", champion, asked)
     return None
 
