@@ -18,6 +18,7 @@ __all__ = [
     "ParityError",
     "RunFailed",
     "SourceError",
+    "SourceMissing",
     "StoreError",
     "TimonelError",
 ]
@@ -60,6 +61,10 @@ class SourceError(TimonelError):
     """Rows could not be fetched or read."""
 
     exit_code = 3
+
+
+class SourceMissing(SourceError):
+    """A file is in none of the places where it was looked for."""
 
 
 class DataRefused(TimonelError):

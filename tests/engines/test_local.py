@@ -94,3 +94,9 @@ def test_code_of_a_file_that_no_process_can_import_travels_along(tmp_path: Path)
 
 def test_there_is_at_least_one_core() -> None:
     assert cores() >= 1
+
+
+def test_code_that_python_itself_brings_is_not_carried_along() -> None:
+    with Local(Work(np.arange(3.0)), jobs=2, code=(len, None, max)) as engine:
+        engine.submit("add", 1.0)
+        assert engine.next_done().result() is not None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from timonel.data.files import locate
 from timonel.data.idx import read_images, read_labels
-from timonel.errors import DefinitionError, SourceError
+from timonel.errors import DefinitionError, SourceError, SourceMissing
 from timonel.project import File, Read, Rows, Source
 
 if TYPE_CHECKING:
@@ -242,7 +242,11 @@ class Concat:
 
 @dataclass(frozen=True, init=False)
 class FirstOf:
-    """The first of several sources that can be had; why the others could not is noted."""
+    """The first of several sources that can be had.
+
+    Why an earlier one could not is noted, unless its files are just not there and the one that was
+    had is no embedded default.
+    """
 
     sources: tuple[Source, ...]
 
@@ -258,7 +262,12 @@ class FirstOf:
             except SourceError as error:
                 failures.append(error)
             else:
-                return replace(rows, notes=(*(str(error) for error in failures), *rows.notes))
+                told = [
+                    str(error)
+                    for error in failures
+                    if rows.embedded or not isinstance(error, SourceMissing)
+                ]
+                return replace(rows, notes=(*told, *rows.notes))
         raise SourceError(" ".join(error.message for error in failures), remedy=failures[-1].remedy)
 
 

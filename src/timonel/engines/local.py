@@ -113,7 +113,7 @@ class Local:
 def _write(work: object, folder: Path, code: Sequence[object]) -> None:
     import cloudpickle
 
-    for name in {_module_of(item) for item in code}:
+    for name in {_module_of(item) for item in code if item is not None}:
         # A module that was loaded from a path is known to this process only.
         if name in sys.modules and not _importable(name):
             cloudpickle.register_pickle_by_value(sys.modules[name])
@@ -136,6 +136,8 @@ def _module_of(item: object) -> str:
 
 def _importable(name: str) -> bool:
     """Whether a new process finds this very module by its name."""
+    if name in sys.builtin_module_names:
+        return True
     path: Sequence[str] | None = None
     spec = None
     parts = name.split(".")

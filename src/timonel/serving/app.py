@@ -38,8 +38,12 @@ def build_app(
     at_root: bool,
     origins: Sequence[str] = (),
     lifespan: Lifespan | None = None,
+    troubles: Callable[[], Sequence[str]] = tuple,
 ) -> FastAPI:
-    """The application for these projects, the one at the root too when `at_root`."""
+    """The application for these projects, the one at the root too when `at_root`.
+
+    `troubles` are sentences that /health shows beside those of the routes.
+    """
     app = FastAPI(
         title="Timonel",
         version=version("timonel"),
@@ -54,7 +58,7 @@ def build_app(
         allow_origins=list(origins),
         allow_methods=["GET", "POST", "PUT"],
         allow_headers=["*"],
-        expose_headers=["X-Prediction-Id", "X-Model-Version", "Retry-After"],
+        expose_headers=["X-Prediction-Id", "X-Model-Version", "X-Cache", "Retry-After"],
     )
     schemas: dict[str, Any] = {}
     for project, predictor in zip(projects, predictors, strict=True):
@@ -65,9 +69,9 @@ def build_app(
             # A project at the root is documented there, where its clients call it.
             shown = prefix == prefixes[-1]
             _add_predict(app, prefix, project, predictor, operation, shown=shown)
-            _add_health(app, prefix, [project], routes, shown=shown)
+            _add_health(app, prefix, [project], routes, troubles, shown=shown)
     if not at_root:
-        _add_health(app, "", projects, routes, shown=True)
+        _add_health(app, "", projects, routes, troubles, shown=True)
     _add_watch(app, projects, metrics)
     _add_documentation(app, schemas)
     _add_refusals(app)
@@ -105,7 +109,13 @@ def _add_predict(
 
 
 def _add_health(
-    app: FastAPI, prefix: str, projects: Sequence[Project], routes: Routes, *, shown: bool
+    app: FastAPI,
+    prefix: str,
+    projects: Sequence[Project],
+    routes: Routes,
+    troubles: Callable[[], Sequence[str]],
+    *,
+    shown: bool,
 ) -> None:
     def missing() -> list[str]:
         return [
@@ -115,8 +125,8 @@ def _add_health(
         ]
 
     async def health() -> Response:
-        """200 while every mounted model answers; 503 and why otherwise."""
-        waits, degraded = missing(), routes.degraded()
+        """200 while every project answers, 503 and why otherwise; `degraded`: what else is amiss."""
+        waits, degraded = missing(), [*routes.degraded(), *troubles()]
         body: dict[str, Any] = {"status": "unavailable" if waits else "ok"}
         if waits:
             body["detail"] = " ".join(waits)
@@ -129,7 +139,7 @@ def _add_health(
         return json_response({"status": "ok"})
 
     async def ready() -> Response:
-        """200 when every mounted model is loaded and warmed."""
+        """200 when what every project answers with is loaded and warmed."""
         waits = missing()
         body = {"status": "unavailable", "detail": " ".join(waits)} if waits else {"status": "ok"}
         return json_response(body, 503 if waits else 200)

@@ -156,6 +156,6 @@ def _find(
     if embedded is None or number not in (None, 0):
         raise NotReady(
             f"{project.name}/{model} has no version yet.",
-            remedy=f"Train one: timonel run {project.name}",
+            remedy=f"Train one: timonel run {project.reference}",
         )
     return embedded, Champion(project.name, model, 0, artifact.seal(embedded)[0])

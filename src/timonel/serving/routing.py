@@ -55,7 +55,7 @@ def load_version(folder: Path, champion: Champion, project: Project) -> Served:
     """
     artifact.verify(folder, champion.digest)
     signature = Signature.from_json((folder / "signature.json").read_bytes())
-    _check_fits(champion, signature.columns, project.columns)
+    _check_fits(champion, signature.columns, project)
     model = OnnxModel((folder / "model.onnx").read_bytes(), signature)
     row = _blank_row(signature.columns)
     model.predict(row)
@@ -68,17 +68,15 @@ def load_version(folder: Path, champion: Champion, project: Project) -> Served:
     return Served(champion, model, min(seconds))
 
 
-def _check_fits(
-    champion: Champion, trained: tuple[Column, ...], defined: tuple[Column, ...]
-) -> None:
-    kinds = {column.name: column.kind for column in defined}
+def _check_fits(champion: Champion, trained: tuple[Column, ...], project: Project) -> None:
+    kinds = {column.name: column.kind for column in project.columns}
     for column in trained:
         if kinds.get(column.name) != column.kind:
             now = f"has as {kinds[column.name]}" if column.name in kinds else "lacks"
             raise ArtifactError(
                 f"{champion.label} was trained with {column.name} ({column.kind}), which the "
                 f"definition now {now}.",
-                remedy=f"Train a version for it: timonel run {champion.project}",
+                remedy=f"Train a version for it: timonel run {project.reference}",
             )
 
 
@@ -120,8 +118,8 @@ class Routes:
         return served
 
     def missing(self, project: str) -> list[str]:
-        """The project's models that cannot answer."""
-        names = self._projects[project].model_names
+        """The project's models that cannot answer, of those that answer when none is named."""
+        names = self._projects[project].answering
         return [name for name in names if (project, name) not in self._served]
 
     def why_not(self, project: str, model: str) -> str:
@@ -136,7 +134,13 @@ class Routes:
 
     def degraded(self) -> list[str]:
         """Sentences on what does not work as it should."""
-        return [*self.state.degraded, *self._failed.values()]
+        waiting = [
+            self.why_not(project.name, model)
+            for project in self._projects.values()
+            for model in project.model_names
+            if model not in project.answering and (project.name, model) not in self._served
+        ]
+        return [*self.state.degraded, *self._failed.values(), *waiting]
 
     def follow(self, state: State) -> None:
         """Serve what the state says; what fails to load leaves the former version in place."""
@@ -170,7 +174,7 @@ class Routes:
             return "It is being loaded; ask again."
         if self._run_of(project):
             return "Ask again when it is done."
-        return f"Train it: timonel run {project}"
+        return f"Train it: timonel run {self._projects[project].reference}"
 
     def _run_of(self, project: str) -> Progress | None:
         running = (r for r in self.state.runs if r.project == project and r.status == "running")
