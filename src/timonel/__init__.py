@@ -8,15 +8,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from timonel.contract import Answer, Contract, Upload
+    from timonel.contract import Answer, Contract, Upload, labels
     from timonel.data.sources import Concat, Csv, Embedded, FirstOf, Idx, Parquet, Python, Table
-    from timonel.policies import Choice, Float, Gate, Grid, Integer, Optuna, Quality, Split
+    from timonel.policies import (
+        Choice,
+        Float,
+        Gate,
+        Grid,
+        Integer,
+        Optuna,
+        Quality,
+        Split,
+        Tables,
+    )
     from timonel.project import File, Model, Pretrained, Project, Read, Rows
     from timonel.schema import Image, Pixels
     from timonel.serving.local import load
 
 _HOMES = {
-    "timonel.contract": ("Answer", "Contract", "Upload"),
+    "timonel.contract": ("Answer", "Contract", "Upload", "labels"),
     "timonel.data.sources": (
         "Concat",
         "Csv",
@@ -37,6 +47,7 @@ _HOMES = {
         "Optuna",
         "Quality",
         "Split",
+        "Tables",
     ),
     "timonel.project": ("File", "Model", "Pretrained", "Project", "Read", "Rows"),
     "timonel.schema": ("Image", "Pixels"),
@@ -70,7 +81,9 @@ __all__ = [
     "Rows",
     "Split",
     "Table",
+    "Tables",
     "Upload",
+    "labels",
     "load",
 ]
 

@@ -11,7 +11,7 @@ from timonel.signature import Label
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Answer", "Contract", "Upload", "standard_reply"]
+__all__ = ["Answer", "Contract", "Upload", "labels", "standard_reply"]
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,21 @@ def standard_reply(answer: Answer) -> StandardReply:
     if answer.single:
         return {**common, **rows[0]}
     return {**common, "predictions": rows}
+
+
+def labels(key: str, kind: type[int] | type[str] = int) -> Callable[[Answer], dict[str, list[Any]]]:
+    """A reply that lists the rows' labels under one key: `{"prediction": [0, 2]}`.
+
+    `kind` is what labels are on the wire, and in the documentation.
+    """
+
+    def reply(answer: Answer) -> dict[str, list[Any]]:
+        return {key: [kind(label) for label in answer.predictions]}
+
+    reply.__name__ = f"labels({key!r})"
+    # Made from arguments, so a type checker cannot follow; the documentation does.
+    reply.__annotations__["return"] = TypedDict("Reply", {key: list[kind]})  # type: ignore[operator, valid-type]
+    return reply
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,7 @@ __all__ = [
     "Quality",
     "Search",
     "Split",
+    "Tables",
 ]
 
 
@@ -101,6 +102,30 @@ class Gate:
         _within("Gate", "stability", self.stability, 1.0, 1e6)
         _within("Gate", "confidence", self.confidence, 0.5, 0.9999)
         _within("Gate", "retries", self.retries, 0, 10)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tables:
+    """Copies of a run's rows as tables of the state database, for whoever asks in SQL.
+
+    `raw` has the rows as their source gave them, holes included; `processed` what `prepare` made of
+    them, and is what the run goes on with. Each run replaces them. Their first column, `row_id`,
+    keeps the order of the rows.
+    """
+
+    raw: str | None = None
+    processed: str | None = None
+
+    def __post_init__(self) -> None:
+        names = [name for name in (self.raw, self.processed) if name is not None]
+        for name in names:
+            if not name.isidentifier() or len(name) > 63:
+                raise DefinitionError(
+                    "Tables: expected names of letters, digits and _, up to 63 characters, "
+                    f"got {name!r}."
+                )
+        if len(set(names)) < len(names):
+            raise DefinitionError(f"Tables: expected two names, got {names[0]!r} twice.")
 
 
 @dataclass(frozen=True)

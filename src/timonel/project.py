@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from timonel.contract import Contract
 from timonel.errors import DefinitionError, NotFound
-from timonel.policies import Gate, Grid, Optuna, Quality, Split
+from timonel.policies import Gate, Grid, Optuna, Quality, Split, Tables
 from timonel.schema import Column, columns_of
 from timonel.signature import Label
 
@@ -41,6 +41,7 @@ __all__ = [
 BUNDLED = {
     "digits": "timonel.projects.digits",
     "penguins": "timonel.projects.penguins",
+    "titanic": "timonel.projects.titanic",
 }
 """The projects that ship with the package: name and module."""
 
@@ -207,6 +208,7 @@ class Project:
     into one that has the features' and the target's columns. `default` names the model that
     answers when a request names none (default: the first). `experiment` is MLflow's. `text_log`
     also keeps one line a prediction in `reportes/predicciones_<environment>.txt`.
+    `tables` keeps a run's rows as tables of the database as well.
     """
 
     name: str
@@ -222,6 +224,7 @@ class Project:
     contract: Contract = field(default_factory=Contract)
     default: str | None = None
     experiment: str | None = None
+    tables: Tables | None = None
     text_log: bool = False
     description: str = ""
 

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from timonel.data import datasets, quality, split
+from timonel.data.tables import keep
 from timonel.errors import DataRefused
 from timonel.pipeline.context import Context
 from timonel.pipeline.runner import Report, Runner, code_of
@@ -29,6 +30,9 @@ def ingest(runner: Runner, context: Context) -> dict[str, Any]:
                     f"Project {project.name}, prepare: expected a Polars frame, "
                     f"got {type(frame).__name__}."
                 )
+        if project.tables is not None:
+            report("writing the tables", None)
+            frame = keep(project, rows.frame, frame, context.database)
         report("keeping the rows", None)
         return {
             "key": datasets.save(frame, context.objects),
