@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from timonel.contract import Answer, Contract, Upload, labels
     from timonel.data.sources import Concat, Csv, Embedded, FirstOf, Idx, Parquet, Python, Table
     from timonel.policies import (
+        Cache,
         Choice,
         Float,
         Gate,
@@ -39,6 +40,7 @@ _HOMES = {
     ),
     "timonel.serving.local": ("load",),
     "timonel.policies": (
+        "Cache",
         "Choice",
         "Float",
         "Gate",
@@ -56,6 +58,7 @@ _OWNERS = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Answer",
+    "Cache",
     "Choice",
     "Concat",
     "Contract",

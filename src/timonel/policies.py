@@ -10,6 +10,7 @@ from typing import Literal
 from timonel.errors import DefinitionError
 
 __all__ = [
+    "Cache",
     "Choice",
     "Float",
     "Gate",
@@ -102,6 +103,22 @@ class Gate:
         _within("Gate", "stability", self.stability, 1.0, 1e6)
         _within("Gate", "confidence", self.confidence, 0.5, 0.9999)
         _within("Gate", "retries", self.retries, 0, 10)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cache:
+    """Equal requests to the same version get the answer that was computed for the first of them.
+
+    An answer is kept for `ttl` seconds. `most` is how many each serving process keeps in memory;
+    with TIMONEL_ANSWERS they are in Redis, which has bounds of its own.
+    """
+
+    ttl: float = 3600.0
+    most: int = 10_000
+
+    def __post_init__(self) -> None:
+        _within("Cache", "ttl", self.ttl, 0.001, 366 * 86_400)
+        _within("Cache", "most", self.most, 1, 10_000_000)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from timonel.contract import Contract
 from timonel.errors import DefinitionError, NotFound
-from timonel.policies import Gate, Grid, Optuna, Quality, Split, Tables
+from timonel.policies import Cache, Gate, Grid, Optuna, Quality, Split, Tables
 from timonel.schema import Column, columns_of
 from timonel.signature import Label
 
@@ -224,6 +224,7 @@ class Project:
     contract: Contract = field(default_factory=Contract)
     default: str | None = None
     experiment: str | None = None
+    cache: Cache | None = None
     tables: Tables | None = None
     text_log: bool = False
     description: str = ""

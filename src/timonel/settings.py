@@ -26,6 +26,11 @@ class Settings(BaseSettings):
         description="MLflow tracking URI; default: SQLite in the home",
         validation_alias=AliasChoices("TIMONEL_REGISTRY", "MLFLOW_TRACKING_URI", "registry"),
     )
+    answers: str | None = Field(
+        None,
+        pattern="^(redis|rediss|unix)://",
+        description="Redis URL of the answers cache; default: each process's memory",
+    )
     environment: Literal["dev", "prod"] = Field(
         "dev",
         description="names the text log of predictions",

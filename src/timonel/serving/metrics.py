@@ -40,6 +40,12 @@ class Metrics:
             buckets=_SECONDS,
             registry=self._registry,
         )
+        self._cache = Counter(
+            "timonel_cache_total",
+            "Requests of projects with an answers cache: hit where no model had to run.",
+            ["project", "outcome"],
+            registry=self._registry,
+        )
         self._lost, self._refused, self._short = (
             Gauge(name, sentence, multiprocess_mode="sum", registry=self._registry)
             for name, sentence in (
@@ -57,6 +63,10 @@ class Metrics:
     def predicted(self, version: str, rows: int) -> None:
         """Count rows that a version answered."""
         self._rows.labels(version).inc(rows)
+
+    def cached(self, project: str, outcome: str) -> None:
+        """Count one request by its cache's outcome, `hit` or `miss`."""
+        self._cache.labels(project, outcome).inc()
 
     def journal(self, *, lost: int, refused: int, short: bool) -> None:
         """Set how this process's journal fares; see `Journal` for the three."""

@@ -4,6 +4,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import anyio
@@ -20,6 +21,7 @@ from timonel.contract import Answer
 from timonel.errors import BadRequest, BodyTooLarge, NotReady, TimonelError
 from timonel.ids import Ids
 from timonel.project import Project
+from timonel.serving.cache import AnswerCache
 from timonel.serving.metrics import Metrics
 from timonel.serving.routing import Routes, Served
 from timonel.serving.rows import RowReader, refusal_of
@@ -71,6 +73,7 @@ class Predictor:
         max_body: int,
         max_rows: int,
         max_pixels: int,
+        cache: AnswerCache | None = None,
         ids: Callable[[], uuid.UUID] | None = None,
         clock_ns: Callable[[], int] = time.time_ns,
         timer: Callable[[], float] = time.perf_counter,
@@ -82,6 +85,7 @@ class Predictor:
         self._metrics = metrics
         self._max_body = max_body
         self._max_pixels = max_pixels
+        self._cache = cache
         self._ids = ids or Ids()
         self._clock_ns = clock_ns
         self._timer = timer
@@ -109,29 +113,28 @@ class Predictor:
         try:
             rows, single = self.reader.read(await _read_body(request, self._max_body))
             models = self._models(request.query_params.get("model"))
-            answer = await self._answer(rows, single, models, "json", started, self._ids())
+            answer, headers = await self._answer(rows, single, models, "json", started, self._ids())
             content = self.project.contract.reply(answer)
         except ValidationError as error:
             status, refusal = refusal_of(error)
             return json_response(refusal.model_dump(), status)
         except TimonelError as error:
             return json_response({"detail": str(error)}, error.status, _retry(error))
-        return json_response(content, headers=_headers(answer))
+        return json_response(content, headers=headers)
 
     async def _picture(self, request: Request, started: float) -> Response:
         upload = self.project.contract.upload
         identifier = self._ids()
-        headers: dict[str, str] = {}
         try:
             row, model = await self._read_picture(request)
-            answer = await self._answer(
+            answer, headers = await self._answer(
                 [row], True, [self.project.model(model).name], "upload", started, identifier
             )
             content = (upload.reply if upload else self.project.contract.reply)(answer)
-            return json_response(content, headers=_headers(answer))
+            return json_response(content, headers=headers)
         except ValidationError as error:
             status, refusal = refusal_of(error)
-            sentence = str(refusal.detail)
+            sentence, headers = str(refusal.detail), {}
         except TimonelError as error:
             status, sentence, headers = error.status, str(error), _retry(error)
         if upload:
@@ -190,8 +193,7 @@ class Predictor:
     def _models(self, asked: str | None) -> list[str]:
         if asked is not None:
             return [self.project.model(asked).name]
-        names = self.project.model_names
-        return list(names) if self.project.contract.models == "all" else [names[0]]
+        return list(self.project.answering)
 
     async def _answer(
         self,
@@ -201,12 +203,20 @@ class Predictor:
         via: str,
         started: float,
         identifier: uuid.UUID,
-    ) -> Answer:
+    ) -> tuple[Answer, dict[str, str]]:
+        """The answer, recorded and counted, and what the headers say of it."""
         served = [self._routes.champion(self.project.name, model) for model in models]
         arrays = self.reader.arrays(rows)
-        results = [(version, *await self._run(version, arrays, len(rows))) for version in served]
+        headers = {
+            "X-Prediction-Id": str(identifier),
+            "X-Model-Version": ", ".join(version.label for version in served),
+        }
+        if self._cache is None:
+            results = [(v, *await self._run(v, arrays, len(rows))) for v in served]
+        else:
+            results, headers["X-Cache"] = await self._ask(self._cache, served, arrays, len(rows))
         answer = Answer(
-            id=str(identifier),
+            id=headers["X-Prediction-Id"],
             labels={
                 version.champion.model: [version.model.signature.classes[i] for i in indices]
                 for version, indices, _ in results
@@ -230,7 +240,22 @@ class Predictor:
             )
         for version in served:
             self._metrics.predicted(version.label, len(rows))
-        return answer
+        return answer, headers
+
+    async def _ask(
+        self, cache: AnswerCache, served: Sequence[Served], arrays: Arrays, rows: int
+    ) -> tuple[list[tuple[Served, list[int], np.ndarray]], str]:
+        """The answers by way of the cache, and its outcome: a hit if no model had to run."""
+        results, hit = [], True
+        for version in served:
+            indices, scores, found = await cache.answer(
+                version, arrays, rows, partial(self._run, version, arrays, rows)
+            )
+            results.append((version, indices, scores))
+            hit = hit and found
+        outcome = "hit" if hit else "miss"
+        self._metrics.cached(self.project.name, outcome)
+        return results, outcome
 
     async def _run(
         self, version: Served, arrays: Arrays, rows: int
@@ -297,13 +322,6 @@ async def _read_form(request: Request, limit: int) -> FormData:
         raise BadRequest(f"Expected a multipart form, got: {error.detail}") from None
     except (ValueError, KeyError, LookupError) as error:
         raise BadRequest(f"Expected a multipart form, got: {error}") from None
-
-
-def _headers(answer: Answer) -> dict[str, str]:
-    return {
-        "X-Prediction-Id": answer.id,
-        "X-Model-Version": ", ".join(answer.versions.values()),
-    }
 
 
 def _retry(error: TimonelError) -> dict[str, str]:

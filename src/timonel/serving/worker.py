@@ -19,12 +19,14 @@ from fastapi import FastAPI
 from timonel.journal.append import Journal
 from timonel.project import Project, load_project
 from timonel.serving.app import build_app
+from timonel.serving.cache import AnswerCache
 from timonel.serving.metrics import Metrics
 from timonel.serving.predict import Predictor
 from timonel.serving.recorder import JournalRecorder
 from timonel.serving.routing import Routes
 from timonel.serving.state import State, read_state
 from timonel.settings import Settings
+from timonel.stores.answers import Answers, MemoryAnswers, RedisAnswers
 
 if TYPE_CHECKING:
     import uvicorn
@@ -60,6 +62,12 @@ def worker_app(
     )
     recorder = JournalRecorder(journal, settings.environment)
     metrics = Metrics()
+    answers = _answers(projects, settings)
+    caches = {
+        project.name: AnswerCache(project.cache, answers[project.name])
+        for project in projects
+        if project.cache
+    }
     predictors = [
         Predictor(
             project,
@@ -69,6 +77,7 @@ def worker_app(
             max_body=settings.max_body,
             max_rows=settings.max_rows,
             max_pixels=settings.max_pixels,
+            cache=caches.get(project.name),
         )
         for project in projects
     ]
@@ -87,6 +96,10 @@ def worker_app(
         finally:
             watch.cancel()
             follower.stop()
+            for cache in caches.values():
+                await cache.close()
+            for kept in set(answers.values()):
+                await kept.close()
             journal.close()
 
     return build_app(
@@ -97,7 +110,16 @@ def worker_app(
         at_root=at_root,
         origins=[origin for origin in settings.origins.split(",") if origin],
         lifespan=lifespan,
+        troubles=lambda: [kept.trouble for kept in set(answers.values()) if kept.trouble],
     )
+
+
+def _answers(projects: Sequence[Project], settings: Settings) -> dict[str, Answers]:
+    """Where the projects that have a cache keep their answers."""
+    cached = {project.name: project.cache for project in projects if project.cache}
+    if cached and settings.answers:
+        return dict.fromkeys(cached, RedisAnswers(settings.answers))
+    return {name: MemoryAnswers(cache.most) for name, cache in cached.items()}
 
 
 async def _watch_journal(journal: Journal, metrics: Metrics) -> None:
