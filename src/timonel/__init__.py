@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from timonel.contract import Answer, Contract, Upload, labels
+    from timonel.data.cleaning import Cleaning
+    from timonel.data.portal import Portal
+    from timonel.data.socrata import Socrata
     from timonel.data.sources import Concat, Csv, Embedded, FirstOf, Idx, Parquet, Python, Table
     from timonel.policies import (
         Cache,
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
         Gate,
         Grid,
         Integer,
+        Layout,
         Optuna,
         Quality,
         Split,
@@ -28,6 +32,9 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "timonel.contract": ("Answer", "Contract", "Upload", "labels"),
+    "timonel.data.cleaning": ("Cleaning",),
+    "timonel.data.portal": ("Portal",),
+    "timonel.data.socrata": ("Socrata",),
     "timonel.data.sources": (
         "Concat",
         "Csv",
@@ -46,6 +53,7 @@ _HOMES = {
         "Gate",
         "Grid",
         "Integer",
+        "Layout",
         "Optuna",
         "Quality",
         "Split",
@@ -60,6 +68,7 @@ __all__ = [
     "Answer",
     "Cache",
     "Choice",
+    "Cleaning",
     "Concat",
     "Contract",
     "Csv",
@@ -72,16 +81,19 @@ __all__ = [
     "Idx",
     "Image",
     "Integer",
+    "Layout",
     "Model",
     "Optuna",
     "Parquet",
     "Pixels",
+    "Portal",
     "Pretrained",
     "Project",
     "Python",
     "Quality",
     "Read",
     "Rows",
+    "Socrata",
     "Split",
     "Table",
     "Tables",

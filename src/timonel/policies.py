@@ -3,9 +3,10 @@
 A policy is checked when it is made, so that a wrong one fails where it is written.
 """
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from timonel.errors import DefinitionError
 
@@ -16,12 +17,15 @@ __all__ = [
     "Gate",
     "Grid",
     "Integer",
+    "Layout",
     "Optuna",
     "Quality",
     "Search",
     "Split",
     "Tables",
 ]
+
+_PATH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
 
 
 def _within(owner: str, name: str, value: float, low: float, high: float) -> None:
@@ -119,6 +123,36 @@ class Cache:
     def __post_init__(self) -> None:
         _within("Cache", "ttl", self.ttl, 0.001, 366 * 86_400)
         _within("Cache", "most", self.most, 1, 10_000_000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """Named copies of a run's rows in the object store, for notebooks and other tools.
+
+    The folder `data` of the store (the bucket, where there are buckets) gets `<folder>/<name>.csv`,
+    the rows as their source gave them; `<folder>/<name>_preprocessed.csv`, the features and the
+    target; `<folder>/final/` with `X_train.csv`, `X_test.csv`, `y_train.csv` and `y_test.csv`;
+    and, last, `<info>/data.json`: the columns and, of texts and `codes`, their values.
+
+    `transformation` returns an unfitted scikit-learn transformer: the X of `final/` are then what
+    it makes of them, and the fitted one is `<info>/pipeline.skops`. `codes` are whole numbers that
+    are names and not quantities.
+    """
+
+    folder: str
+    info: str
+    name: str
+    transformation: Callable[[], Any] | None = None
+    codes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for where in ("folder", "info", "name"):
+            given = getattr(self, where)
+            if not _PATH.fullmatch(given) or (where == "name" and "/" in given):
+                raise DefinitionError(
+                    f"Layout: expected {where} to be made of letters, digits, _, . and -"
+                    f"{'' if where == 'name' else ', with / between folders'}, got {given!r}."
+                )
 
 
 @dataclass(frozen=True, kw_only=True)

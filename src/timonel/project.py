@@ -6,7 +6,7 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from timonel.contract import Contract
 from timonel.errors import DefinitionError, NotFound
-from timonel.policies import Cache, Gate, Grid, Optuna, Quality, Split, Tables
+from timonel.policies import Cache, Gate, Grid, Layout, Optuna, Quality, Split, Tables
 from timonel.schema import Column, columns_of
 from timonel.signature import Label
 
@@ -30,6 +30,7 @@ __all__ = [
     "RESERVED",
     "File",
     "Model",
+    "Prepared",
     "Pretrained",
     "Project",
     "Read",
@@ -39,6 +40,7 @@ __all__ = [
 ]
 
 BUNDLED = {
+    "crimes": "timonel.projects.crimes",
     "digits": "timonel.projects.digits",
     "penguins": "timonel.projects.penguins",
     "titanic": "timonel.projects.titanic",
@@ -91,6 +93,20 @@ class Rows:
     origin: str
     notes: tuple[str, ...] = ()
     embedded: bool = False
+
+
+class Prepared(Protocol):
+    """What `prepare` may return instead of a frame: with sentences about what it did."""
+
+    @property
+    def frame(self) -> "polars.DataFrame":
+        """The rows."""
+        ...
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know of them."""
+        ...
 
 
 class Source(Protocol):
@@ -205,10 +221,13 @@ class Project:
     `features` is a pydantic model: request, columns, form and documentation come from it.
     `target` is the column of the source to predict; `classes` its labels in order (default: those
     seen in training), or a mapping from label to description. `prepare` turns the source's frame
-    into one that has the features' and the target's columns. `default` names the model that
-    answers when a request names none (default: the first). `experiment` is MLflow's. `text_log`
-    also keeps one line a prediction in `reportes/predicciones_<environment>.txt`.
-    `tables` keeps a run's rows as tables of the database as well.
+    into one that has the features' and the target's columns, such as a `Cleaning`, whose notes
+    reach the run and the card. `layout` also keeps a run's rows under names. `cache` gives equal
+    requests the same answer. `default` names the model that answers when a request names none
+    (default: the first). `experiment` is MLflow's.
+    `text_log` also keeps one line a prediction in `reportes/predicciones_<environment>.txt`.
+    `tables` keeps a run's rows as tables of the database as well. `reference` is what commands call
+    the project: its name, or the path that it was loaded from.
     """
 
     name: str
@@ -217,17 +236,19 @@ class Project:
     target: str
     models: Sequence[Model]
     classes: Sequence[Label] | Mapping[int, str] | Mapping[str, str] | None = None
-    prepare: "Callable[[polars.DataFrame], polars.DataFrame] | None" = None
+    prepare: "Callable[[polars.DataFrame], polars.DataFrame | Prepared] | None" = None
     split: Split = field(default_factory=Split)
     quality: Quality = field(default_factory=Quality)
     gate: Gate = field(default_factory=Gate)
     contract: Contract = field(default_factory=Contract)
     default: str | None = None
     experiment: str | None = None
+    layout: Layout | None = None
     cache: Cache | None = None
     tables: Tables | None = None
     text_log: bool = False
     description: str = ""
+    reference: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         where = f"Project {self.name!r}"
@@ -269,6 +290,8 @@ class Project:
                 remedy=f"Remove it from {self.features.__name__}.",
             )
         columns_of(self.features)
+        if not self.reference:
+            object.__setattr__(self, "reference", self.name)
 
     @cached_property
     def columns(self) -> tuple[Column, ...]:
@@ -287,6 +310,11 @@ class Project:
         first = self.default or names[0]
         return (first, *(name for name in names if name != first))
 
+    @property
+    def answering(self) -> tuple[str, ...]:
+        """The models that answer a request which names none."""
+        return self.model_names if self.contract.models == "all" else self.model_names[:1]
+
     def model(self, name: str | None = None) -> Model:
         """The model of that name or alias, or the default one.
 
@@ -301,6 +329,20 @@ class Project:
             f"Project {self.name} has no model {name!r}; expected one of: "
             f"{', '.join(self.model_names)}."
         )
+
+    def prepared(self, frame: "polars.DataFrame") -> "tuple[polars.DataFrame, tuple[str, ...]]":
+        """The source's frame as `prepare` makes it, and sentences about what it did.
+
+        Raises:
+            DefinitionError: `prepare` returns something else.
+        """
+        made: Any = frame if self.prepare is None else self.prepare(frame)
+        found = getattr(made, "frame", made)
+        if not hasattr(found, "height"):
+            raise DefinitionError(
+                f"Project {self.name}, prepare: expected a Polars frame, got {type(made).__name__}."
+            )
+        return found, tuple(getattr(made, "notes", ()))
 
     def registered(self, model: str) -> str:
         """The name of a model in MLflow's registry."""
@@ -318,7 +360,7 @@ def load_project(name: str) -> Project:
         return _project_in(importlib.import_module(BUNDLED[name]), name)
     path = Path(name)
     if name.endswith(".py") or path.is_file():
-        return _project_in(_module_at(path), str(path))
+        return replace(_project_in(_module_at(path), str(path)), reference=str(path))
     for entry in entry_points(group="timonel.projects"):
         if entry.name == name:
             return _project_in(entry.load(), name)

@@ -134,20 +134,22 @@ def test_an_unknown_step_or_model_is_refused_before_a_run_begins(home: Home) -> 
     assert not home.runs.list("flowers")
 
 
-def test_rows_that_are_worse_than_allowed_stop_the_run_and_are_kept(home: Home) -> None:
+def test_rows_that_are_worse_than_allowed_stop_the_run_and_are_kept(
+    home: Home, trained: Train
+) -> None:
     spoiled = flowers(
         prepare=lambda frame: frame.with_columns(petal_length=-frame["petal_length"]),
         quality=Quality(max_refused=0.5),
     )
     with pytest.raises(DataRefused, match="petal_length"):
-        home.run(spoiled)
+        trained(spoiled)
     (run,) = home.runs.list("flowers")
     assert run.status == "failed"
 
 
-def test_a_split_without_rows_for_a_side_is_refused(home: Home) -> None:
+def test_a_split_without_rows_for_a_side_is_refused(trained: Train) -> None:
     with pytest.raises(DataRefused, match="none for test"):
-        home.run(flowers(split=Split(test=0.0)))
+        trained(flowers(split=Split(test=0.0)))
 
 
 def test_a_run_that_failed_goes_on_where_it_ended(home: Home, trained: Train) -> None:

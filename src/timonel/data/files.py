@@ -8,6 +8,7 @@ import socket
 import tempfile
 import threading
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     import requests
     from tenacity import Retrying
 
-__all__ = ["locate"]
+__all__ = ["Unfit", "download", "locate"]
 
 _CONNECT_SECONDS = 3.0  # a machine without a network must know within a few seconds
 _READ_SECONDS = 30.0
@@ -29,11 +30,11 @@ _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 _CHUNK = 1 << 18
 
 
-class _Unfit(Exception):
+class Unfit(Exception):
     """One place does not have the file; the message says why."""
 
 
-class _Transient(_Unfit):
+class _Transient(Unfit):
     """The same place may have it a moment later."""
 
 
@@ -69,7 +70,7 @@ def locate(file: File, read: Read) -> Path:
     for url in file.urls:
         try:
             return _fetch(file, url, cached, read, unreachable)
-        except _Unfit as error:
+        except Unfit as error:
             tried.append(f"{url} ({error})")
     raise SourceError(
         f"Expected the file {file.name}, found it nowhere. Tried: {'; '.join(tried)}.",
@@ -103,25 +104,23 @@ def _fetch(file: File, url: str, target: Path, read: Read, unreachable: set[str]
     if parts.scheme == "file":
         path = Path(unquote(parts.path))
         if not path.is_file():
-            raise _Unfit("no such file")
+            raise Unfit("no such file")
         if wrong := _mismatch(file, path):
-            raise _Unfit(wrong)
+            raise Unfit(wrong)
         return path
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise _Unfit("expected an address that starts with https://, http:// or file://")
+        raise Unfit("expected an address that starts with https://, http:// or file://")
     if parts.netloc in unreachable:
-        raise _Unfit("the host could not be reached")
+        raise Unfit("the host could not be reached")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=target.parent, suffix=".part")
         os.close(handle)
         part = Path(name)
         try:
-            for attempt in _attempts():
-                with attempt:
-                    _download(url, part, target.name, read, unreachable)
+            download(url, part, read, name=target.name, unreachable=unreachable)
             if wrong := _mismatch(file, part):
-                raise _Unfit(wrong)
+                raise Unfit(wrong)
             part.replace(target)
         finally:
             part.unlink(missing_ok=True)
@@ -131,6 +130,30 @@ def _fetch(file: File, url: str, target: Path, read: Read, unreachable: set[str]
             remedy="Make it writable or set TIMONEL_HOME to another folder.",
         ) from None
     return target
+
+
+def download(
+    url: str,
+    part: Path,
+    read: Read,
+    *,
+    name: str,
+    headers: Mapping[str, str] | None = None,
+    unreachable: set[str] | None = None,
+) -> None:
+    """Write what an address answers to `part`, trying again when that may help.
+
+    `name` is what progress calls it. `headers` are sent to this address only: it may then not
+    lead elsewhere. A host that cannot be reached is added to `unreachable`.
+
+    Raises:
+        Unfit: it cannot be had; the message says why, and no header.
+    """
+    for attempt in _attempts():
+        with attempt:
+            _download(
+                url, part, name, read, headers or {}, set() if unreachable is None else unreachable
+            )
 
 
 def _attempts() -> "Retrying":
@@ -144,7 +167,14 @@ def _attempts() -> "Retrying":
     )
 
 
-def _download(url: str, part: Path, name: str, read: Read, unreachable: set[str]) -> None:
+def _download(
+    url: str,
+    part: Path,
+    name: str,
+    read: Read,
+    headers: Mapping[str, str],
+    unreachable: set[str],
+) -> None:
     try:
         import requests
         import urllib3
@@ -161,7 +191,8 @@ def _download(url: str, part: Path, name: str, read: Read, unreachable: set[str]
             url,
             stream=True,
             timeout=(_CONNECT_SECONDS, _READ_SECONDS),
-            headers={"Accept-Encoding": "identity", "User-Agent": "timonel"},
+            headers={"Accept-Encoding": "identity", "User-Agent": "timonel", **headers},
+            allow_redirects=not headers,
         ) as response:
             answered = True
             _refuse(response)
@@ -182,22 +213,22 @@ def _download(url: str, part: Path, name: str, read: Read, unreachable: set[str]
         unreachable.add(urlsplit(url).netloc)
         refused = isinstance(error, requests.exceptions.SSLError)
         what = "certificate or encryption refused" if refused else "the host could not be reached"
-        raise _Unfit(what) from None
+        raise Unfit(what) from None
     except requests.RequestException as error:
-        raise _Unfit(f"{type(error).__name__}: {error}") from None
+        raise Unfit(f"{type(error).__name__}: {error}") from None
 
 
 def _refuse(response: "requests.Response") -> None:
     if response.status_code in _TRANSIENT:
         raise _Transient(f"HTTP status {response.status_code}")
     if response.status_code != 200:
-        raise _Unfit(f"HTTP status {response.status_code}")
+        raise Unfit(f"HTTP status {response.status_code}")
 
 
 def _room(part: Path, size: int) -> None:
     free = shutil.disk_usage(part.parent).free
     if size > free:
-        raise _Unfit(f"{size:,} bytes, and only {free:,} are free in {part.parent}")
+        raise Unfit(f"{size:,} bytes, and only {free:,} are free in {part.parent}")
 
 
 def _resolves(url: str) -> bool:

@@ -41,7 +41,7 @@ def rows_of(project: Project, read: Read, count: int, seed: int | None = None) -
     from timonel.data.quality import examine
 
     rows = project.source.read(read)
-    frame = project.prepare(rows.frame) if project.prepare else rows.frame
+    frame, _ = project.prepared(rows.frame)
     frame = examine(frame, project).frame
     if project.split.given:
         frame = frame.filter(pl.col(project.split.given) == "test")

@@ -27,6 +27,7 @@ from timonel.training.design import design_matrix
 from timonel.training.evaluate import Evaluation, confusion_figure, evaluate
 from timonel.training.export import pretrained, to_onnx
 from timonel.training.reference import reference_rows
+from timonel.training.report import report_figure
 
 __all__ = ["Judged", "judge", "register", "train", "unchanged", "write_files"]
 
@@ -317,8 +318,8 @@ def register(
             write_files(folder, context, model, ingested, split, trained, judged, seed)
             digest = save_version(folder, context.objects)
             report("recording it in MLflow", None)
-            number = _register_in_mlflow(context, model, folder, digest, trained, judged)
-        version = _settle(context, model, number, digest, trained, judged)
+            number = _register_in_mlflow(context, model, folder, digest, ingested, trained, judged)
+        version = _settle(context, model, number, digest, ingested, trained, judged)
         made.append(version)
         return {
             "version": version.label,
@@ -353,7 +354,7 @@ def write_files(
         limit=2_000 if project.columns[0].image else 20_000,
     ).write_parquet(folder / "reference.parquet", compression="zstd")
     (folder / "metrics.json").write_text(
-        json.dumps(_metrics(split, trained, judged, seed), indent=2) + "\n"
+        json.dumps(_metrics(ingested, split, trained, judged, seed), indent=2) + "\n"
     )
     score = trained.get("score")
     (folder / "card.md").write_text(
@@ -381,8 +382,18 @@ def write_files(
             file.write(f"\n{recipe.card.read_text()}")
 
 
+def _origin(ingested: Mapping[str, Any]) -> dict[str, str]:
+    """Where a version's rows came from, as tags of its run."""
+    embedded = str(ingested["embedded"]).lower()
+    return {"timonel.origin": ingested["origin"], "timonel.embedded": embedded}
+
+
 def _metrics(
-    split: Mapping[str, Any], trained: Mapping[str, Any], judged: Judged, seed: int
+    ingested: Mapping[str, Any],
+    split: Mapping[str, Any],
+    trained: Mapping[str, Any],
+    judged: Judged,
+    seed: int,
 ) -> dict[str, Any]:
     return {
         "evaluation": judged.evaluation.to_dict(),
@@ -393,6 +404,9 @@ def _metrics(
         "seed": seed,
         "dataset": split["key"],
         "rows": split["counts"],
+        "origin": ingested["origin"],
+        "embedded": ingested["embedded"],
+        "notes": ingested["notes"],
     }
 
 
@@ -401,6 +415,7 @@ def _register_in_mlflow(
     model: Model,
     folder: Path,
     digest: str,
+    ingested: Mapping[str, Any],
     trained: Mapping[str, Any],
     judged: Judged,
 ) -> int:
@@ -423,8 +438,9 @@ def _register_in_mlflow(
             metrics=tested,
         )
         registry.finish(run)
-    registry.log(run, metrics=tested)
+    registry.log(run, metrics=tested, tags=_origin(ingested))
     registry.log_file(run, "figures/confusion.png", confusion_figure(judged.evaluation))
+    registry.log_file(run, "figures/report.png", report_figure(judged.evaluation))
     registry.log_folder(run, folder, "timonel")
     return registry.register(
         project.registered(model.name),
@@ -444,6 +460,7 @@ def _settle(
     model: Model,
     number: int,
     digest: str,
+    ingested: Mapping[str, Any],
     trained: Mapping[str, Any],
     judged: Judged,
 ) -> Version:
@@ -461,6 +478,7 @@ def _settle(
             "evaluation": judged.evaluation.to_dict(),
             "score": trained.get("score"),
             "spread": trained.get("spread"),
+            "embedded": ingested["embedded"],
         },
     )
     evidence = judged.decision.evidence

@@ -16,29 +16,30 @@ __all__ = ["ingest", "split_rows", "validate"]
 def ingest(runner: Runner, context: Context) -> dict[str, Any]:
     """Read the source, prepare its frame and keep it: `key`, `rows`, `origin`, `notes`, `embedded`.
 
-    It is done in every run, because only reading tells whether a source has changed.
+    With a layout the rows as they were read are kept as well, under `source_key`. It is done in
+    every run, because only reading tells whether a source has changed.
     """
     project = context.project
 
     def act(report: Report) -> Mapping[str, Any]:
         rows = project.source.read(context.read(report))
         frame = rows.frame
-        if project.prepare is not None:
-            frame = project.prepare(frame)
-            if not hasattr(frame, "height"):
-                raise DataRefused(
-                    f"Project {project.name}, prepare: expected a Polars frame, "
-                    f"got {type(frame).__name__}."
-                )
+        kept = {}
+        if project.layout is not None:
+            report("keeping the rows as they came", None)
+            kept["source_key"] = datasets.save(frame, context.objects)
+        report("preparing the rows", None)
+        frame, told = project.prepared(frame)
         if project.tables is not None:
             report("writing the tables", None)
             frame = keep(project, rows.frame, frame, context.database)
         report("keeping the rows", None)
         return {
+            **kept,
             "key": datasets.save(frame, context.objects),
             "rows": frame.height,
             "origin": rows.origin,
-            "notes": list(rows.notes),
+            "notes": [*rows.notes, *told],
             "embedded": rows.embedded,
             "note": f"{frame.height:,} rows from {rows.origin}",
         }

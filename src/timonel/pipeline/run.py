@@ -9,6 +9,7 @@ from timonel.errors import NotFound
 from timonel.ids import Ids
 from timonel.pipeline.candidate import judge, register, train, unchanged
 from timonel.pipeline.context import Context
+from timonel.pipeline.layout import lay_out
 from timonel.pipeline.rows import ingest, split_rows, validate
 from timonel.pipeline.runner import Event, Runner
 from timonel.project import Model, Project
@@ -89,7 +90,8 @@ def run_project(
 def _run(
     runner: Runner, context: Context, models: Sequence[Model], last: int, seed: int | None
 ) -> Outcome:
-    if last >= STEPS.index("train"):
+    layout = context.project.layout is not None and last >= STEPS.index("split")
+    if layout or last >= STEPS.index("train"):
         context.open_registry()
     ingested = ingest(runner, context)
     if last < STEPS.index("validate"):
@@ -98,6 +100,8 @@ def _run(
     if last < STEPS.index("split"):
         return Outcome(runner.id, "succeeded", "The rows are validated.", ())
     split = split_rows(runner, context, validated)
+    if layout:
+        lay_out(runner, context, ingested, split)
     versions: list[Version] = []
     sentences: list[str] = []
     for model in models:
