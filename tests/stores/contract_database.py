@@ -1,7 +1,7 @@
 """What every kind of database must do; a kind is finished when this class passes over it."""
 
 import pytest
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, text
 
 from tests.stores.processes import together
 from timonel.errors import StoreError
@@ -44,6 +44,20 @@ class DatabaseContract:
             with database.begin() as writer:
                 raise_generation(writer)
             assert connection.execute(query).scalar_one() == before
+
+    def test_a_database_of_the_first_release_gets_the_new_tables_and_keeps_its_rows(
+        self, database: Database, database_url: str
+    ) -> None:
+        with database.begin() as connection:
+            raise_generation(connection)
+            tables.aliases.drop(connection)
+            connection.execute(text("UPDATE alembic_version SET version_num = 'r0001'"))
+        database.close()
+        again = Database.open(database_url)
+        with again.read() as connection:
+            assert connection.execute(select(tables.aliases)).all() == []
+        assert again.generation() == 1
+        again.close()
 
     def test_an_unknown_reference_is_refused_as_a_store_error(self, database: Database) -> None:
         step = {"run_id": "none", "name": "a", "status": "running", "started": 0, "changed": 0}

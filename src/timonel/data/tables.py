@@ -137,7 +137,12 @@ def _table(name: str, schema: "Mapping[str, pl.DataType]") -> "sa.Table":
         name,
         sa.MetaData(),
         sa.Column(ROW, sa.Integer, primary_key=True, autoincrement=False),
-        *(sa.Column(column, _type(name, column, kind)) for column, kind in schema.items()),
+        # SQLAlchemy does not know every word that a database reserves.
+        *(
+            sa.Column(column, _type(name, column, kind), quote=True)
+            for column, kind in schema.items()
+        ),
+        quote=True,
     )
 
 
