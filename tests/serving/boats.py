@@ -55,8 +55,10 @@ def boat(count: int = 1, features: type[BaseModel] = Passenger, **contract: Any)
     )
 
 
-def launch(project: Project, settings: Settings) -> None:
-    """Make a champion of each model, which says that women are saved."""
+def launch(
+    project: Project, settings: Settings, *, number: int = 1, women_saved: bool = True
+) -> None:
+    """Make a champion of each model, which says that women are saved, or that men are."""
     from sklearn.compose import ColumnTransformer
     from sklearn.impute import SimpleImputer
     from sklearn.linear_model import LogisticRegression
@@ -73,7 +75,7 @@ def launch(project: Project, settings: Settings) -> None:
         "siblings": [int(s) if s else None for s in rng.integers(0, 5, 80)],
         "alone": [bool(b) for b in rng.integers(0, 2, 80)],
     }
-    labels = ["saved" if w else "drowned" for w in women]
+    labels = ["saved" if w == women_saved else "drowned" for w in women]
     categories = ["sex", "port", "deck"]
     for name in project.model_names:
         estimator = make_pipeline(
@@ -86,4 +88,4 @@ def launch(project: Project, settings: Settings) -> None:
             LogisticRegression(max_iter=1000),
         )
         arrays = arrays_of(project.columns, values)
-        deploy_trained(project, settings, estimator, arrays, labels, model=name)
+        deploy_trained(project, settings, estimator, arrays, labels, model=name, number=number)
