@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from timonel.errors import DefinitionError
-from timonel.policies import Choice, Gate, Grid, Integer, Optuna, Quality, Split
+from timonel.policies import Cache, Choice, Gate, Grid, Integer, Optuna, Quality, Split
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,9 @@ from timonel.policies import Choice, Gate, Grid, Integer, Optuna, Quality, Split
         (lambda: Grid(depth=[]), "expected a list of values for depth"),
         (lambda: Optuna(space={"depth": 3}), "Integer, Float or Choice for depth"),
         (lambda: Optuna(trials=0), "trials"),
+        (lambda: Cache(ttl=0), "ttl"),
+        (lambda: Cache(ttl=float("nan")), "ttl"),
+        (lambda: Cache(most=0), "most"),
     ],
 )
 def test_a_value_that_is_not_allowed_is_refused_with_what_was_expected(

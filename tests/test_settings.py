@@ -41,6 +41,12 @@ def test_a_value_that_is_not_allowed_is_refused(monkeypatch: pytest.MonkeyPatch)
         Settings()
 
 
+@pytest.mark.parametrize("answers", ["127.0.0.1:6379", "http://127.0.0.1"])
+def test_an_answers_cache_that_is_no_redis_is_refused(answers: str) -> None:
+    with pytest.raises(ValidationError, match="redis"):
+        Settings(answers=answers)
+
+
 def test_a_process_of_ours_is_given_the_same_settings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

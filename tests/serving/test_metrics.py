@@ -28,12 +28,14 @@ def test_requests_rows_and_the_journal_are_counted() -> None:
     metrics.request("penguins", 200, 0.004)
     metrics.request("penguins", 422, 0.001)
     metrics.predicted("penguins/rf@1", 3)
+    metrics.cached("penguins", "hit")
     metrics.journal(lost=1, refused=2, short=True)
     text = metrics.render().decode()
     assert value(text, 'timonel_requests_total{project="penguins",status="422"}') == 1
     assert value(text, 'timonel_predictions_total{version="penguins/rf@1"}') == 3
     assert value(text, 'timonel_request_seconds_bucket{le="0.0025",project="penguins"}') == 1
     assert value(text, 'timonel_request_seconds_count{project="penguins"}') == 2
+    assert value(text, 'timonel_cache_total{outcome="hit",project="penguins"}') == 1
     assert value(text, "timonel_journal_lost") == 1
     assert value(text, "timonel_journal_refused") == 2
     assert value(text, "timonel_journal_short") == 1

@@ -76,7 +76,8 @@ def _describe(project: "Project") -> dict[str, Any]:
         type(policy).__name__: {
             name: value for name, value in vars(policy).items() if value is not None
         }
-        for policy in (project.split, project.quality, project.gate)
+        for policy in (project.split, project.quality, project.gate, project.cache)
+        if policy is not None
     }
     return {
         "project": project.name,
