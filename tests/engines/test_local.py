@@ -47,7 +47,8 @@ def test_one_job_runs_here_and_in_order_as_answers_are_asked_for() -> None:
 
 
 def test_processes_share_arrays_and_get_one_thread_each() -> None:
-    with Local(Work(np.ones(100_000)), jobs=2, code=(Work,)) as engine:
+    # A model without augmentation names none.
+    with Local(Work(np.ones(100_000)), jobs=2, code=(Work, None)) as engine:
         for number in range(5):
             engine.submit("add", number)
         assert sorted(results(engine, 5)) == [100_000.0 + n for n in range(5)]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from timonel.errors import MissingExtra, SourceError
+from timonel.errors import MissingExtra, SourceError, SourceMissing
 from timonel.project import File, Read
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def locate(file: File, read: Read) -> Path:
             return _fetch(file, url, cached, read, unreachable)
         except Unfit as error:
             tried.append(f"{url} ({error})")
-    raise SourceError(
+    raise SourceMissing(
         f"Expected the file {file.name}, found it nowhere. Tried: {'; '.join(tried)}.",
         remedy=f"Put {file.name} into a folder and name that folder in TIMONEL_DATA"
         + (f" (now {read.folder})." if read.folder else "."),

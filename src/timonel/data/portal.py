@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from timonel.data.cleaning import snake_case
-from timonel.errors import DataRefused, SourceError
+from timonel.errors import DataRefused, SourceMissing
 from timonel.project import Read, Rows
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Portal:
         """The rows of the files in order of their names.
 
         Raises:
-            SourceError: there is no such file.
+            SourceMissing: there is no such file.
             DataRefused: one is there but spoiled, which no other source should hide.
         """
         import polars as pl
@@ -55,7 +55,7 @@ class Portal:
         paths = next(filter(None, (_paths(pattern, read) for pattern in self.patterns)), None)
         if paths is None:
             where = f"in {read.folder}" if read.folder else "(no folder is set)"
-            raise SourceError(
+            raise SourceMissing(
                 f"Expected files {' or '.join(self.patterns)} {where}, found none.",
                 remedy="Put them into a folder and name that folder in TIMONEL_DATA.",
             )

@@ -128,7 +128,7 @@ class _Files:
                 if transformer is None:
                     transformer = self._layout.transformation()
                     transformer.fit(matrix, part[project.target].to_numpy())
-                X = _frame(transformer.transform(matrix), transformer)
+                X = _frame(transformer.transform(matrix), transformer, names)
             self._csv(f"{self._final}/X_{side}.csv", X)
             self._csv(f"{self._final}/y_{side}.csv", part.select(project.target))
         if transformer is not None:
@@ -169,8 +169,10 @@ class _Files:
         return f"{layout.folder} {layout.name} {layout.codes} {code_of(layout.transformation)}"
 
 
-def _frame(matrix: Any, transformer: Any) -> "pl.DataFrame":
+def _frame(matrix: Any, transformer: Any, names: list[str]) -> "pl.DataFrame":
     import polars as pl
 
     dense = matrix.toarray() if hasattr(matrix, "toarray") else matrix
-    return pl.DataFrame(dense, schema=[str(name) for name in transformer.get_feature_names_out()])
+    # One that was fitted on an array does not know what the columns are called.
+    given = names if transformer.n_features_in_ == len(names) else None
+    return pl.DataFrame(dense, schema=list(map(str, transformer.get_feature_names_out(given))))
