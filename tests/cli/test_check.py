@@ -118,7 +118,7 @@ def test_bundled_projects_are_well_defined(timonel: Timonel) -> None:
     assert "digits is well defined." in ended.out
     for line in (
         "bill_length_mm\tnumber\tnumber, > 0, < 100",
-        "rf (default)\tforest\t20\t5 folds × 5\taccuracy\tpenguins_rf",
+        "rf (default)\tforest\t24\t5 folds × 5\taccuracy\tpenguins_rf",
         "cnn (default)\tpretrained model.onnx\t0\tnone: pretrained\taccuracy\tdigits_cnn",
         "POST /digits/predict\talways\tJSON or a picture",
         "gate\tfloor\t0.9",

@@ -48,7 +48,8 @@ def process(*arguments: str, env: dict[str, str] | None = None) -> subprocess.Co
 def test_the_commands_are_those_of_the_design() -> None:
     assert set(COMMANDS) == {
         "timonel",
-        *(f"timonel {name}" for name in ("up", "run", "serve", "predict", "check", "new")),
+        *(f"timonel {name}" for name in ("up", "run", "serve", "predict", "adopt")),
+        *(f"timonel {name}" for name in ("check", "new", "sample")),
         *(f"timonel models{name}" for name in ("", " list", " show", " export")),
         *(f"timonel journal{name}" for name in ("", " list", " export")),
         "timonel doctor",

@@ -35,11 +35,15 @@ def adopt(
 
     Example: [bold]timonel adopt penguins/rf@5[/bold]
     """
+    import os
+
     from timonel.cli.output import needs
     from timonel.errors import BadRequest
     from timonel.project import load_project
 
     needs("timonel adopt", "train")
+    # MLflow draws a bar of its own in the middle of what is shown here.
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     from timonel.pipeline.adopt import adopt as adopt_version
 
     given = settings()

@@ -37,7 +37,7 @@ class Marks(NamedTuple):
     stage: int | None = None
 
 
-def watch(url: str, names: Sequence[str], *, timeout: float = 1.0) -> dict[str, Marks]:
+def watch(url: str, names: Sequence[str], *, timeout: float = 2.0) -> dict[str, Marks]:
     """The marks of registered models, by name; those without any have empty ones.
 
     `url` is MLflow's: `sqlite:///PATH`, read only and without waiting for writers, or a server's.
