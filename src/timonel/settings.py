@@ -36,6 +36,9 @@ class Settings(BaseSettings):
         description="names the text log of predictions",
         validation_alias=AliasChoices("TIMONEL_ENVIRONMENT", "ENVIRONMENT", "environment"),
     )
+    projects: str = Field(
+        "digits,penguins", description="what timonel.asgi:app serves, comma-separated"
+    )
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on")
     workers: int = Field(2, ge=1, le=256, description="processes that answer")

@@ -1,6 +1,8 @@
 """Pipeline runs beside a server, each a process."""
 
 import json
+import socket
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +10,14 @@ import pytest
 
 from tests.homes import deploy, deploy_digits, home_at
 from tests.serving.processes import until
+from timonel.errors import Busy
 from timonel.project import load_project
-from timonel.serving.launcher import Launcher
+from timonel.serving.launcher import Launcher, Ran
 from timonel.settings import Settings
+from timonel.stores.database import Database
+from timonel.stores.runs import Runs
 
-PENGUINS = [("penguins", load_project("penguins"))]
+PENGUINS = [load_project("penguins")]
 
 
 @pytest.fixture
@@ -65,7 +70,7 @@ def test_stopping_ends_the_run_and_starts_no_other(settings: Settings, command: 
     command('trap "echo ended; exit 0" TERM; echo begun; while true; do sleep 0.05; done')
     told: list[str] = []
     launcher = Launcher(settings, lambda project, line: told.append(f"{project} {line.strip()}"))
-    launcher.start([*PENGUINS, ("digits", load_project("digits"))])
+    launcher.start([*PENGUINS, load_project("digits")])
     until(lambda: bool(told))
     launcher.stop()
     assert told == ["penguins begun", "penguins ended"]
@@ -85,7 +90,63 @@ def test_a_project_that_cannot_be_looked_up_is_told_and_the_next_is_tried(
     away = settings.model_copy(update={"database": "sqlite:////proc/nowhere/timonel.db"})
     told: list[dict[str, str]] = []
     launcher = Launcher(away, lambda project, line: told.append(json.loads(line)))
-    launcher.start([*PENGUINS, ("digits", load_project("digits"))])
+    launcher.start([*PENGUINS, load_project("digits")])
     until(lambda: len(told) == 2)
     launcher.stop()
     assert "/proc/nowhere" in told[0]["error"]
+
+
+def test_what_cannot_answer_at_all_is_trained_first(settings: Settings, command: Any) -> None:
+    command("echo trained")
+    deploy_digits(settings, number=0)
+    told: list[str] = []
+    launcher = Launcher(settings, lambda project, line: told.append(project))
+    launcher.start([load_project("digits"), *PENGUINS])
+    until(lambda: len(told) == 2)
+    launcher.stop()
+    assert told == ["penguins", "digits"]
+
+
+def test_a_run_tells_its_id_its_end_and_its_sentence(settings: Settings, command: Any) -> None:
+    begun = '{"kind": "run", "run": "run-1", "name": "run", "status": "running"}'
+    ended = '{"kind": "run", "run": "run-1", "name": "run", "status": "refused", "note": "Worse."}'
+    command(f"echo '{begun}'; echo '{ended}'; exit 4")
+    named: list[str | None] = []
+    ran = Launcher(settings, lambda project, line: None).run(PENGUINS[0], named=named.append)
+    assert named == ["run-1"]
+    assert ran == Ran(4, "run-1", "refused", "Worse.")
+
+
+def test_a_run_that_cannot_begin_says_why(settings: Settings, command: Any) -> None:
+    command('echo \'{"error": "It needs packages."}\'; exit 2')
+    ran = Launcher(settings, lambda project, line: None).run(PENGUINS[0])
+    assert (ran.code, ran.run, ran.sentence) == (2, None, "It needs packages.")
+
+
+def test_a_second_run_of_a_project_is_refused_with_the_first_ones_id(
+    settings: Settings, command: Any
+) -> None:
+    event = '{"kind": "run", "run": "run-1", "name": "run", "status": "running"}'
+    command(f"echo '{event}'; trap 'exit 0' TERM; while true; do sleep 0.05; done")
+    launcher = Launcher(settings, lambda project, line: None)
+    first = threading.Thread(target=launcher.run, args=(PENGUINS[0],))
+    first.start()
+    until(lambda: "penguins" in launcher._going)
+    with pytest.raises(Busy, match="run-1"):
+        launcher.run(PENGUINS[0])
+    launcher.stop()
+    first.join(10)
+    assert not first.is_alive()
+
+
+def test_a_run_of_another_process_is_refused_too(settings: Settings) -> None:
+    Runs(Database.open(settings.database_url)).start(
+        "penguins",
+        run_id="run-7",
+        who="somebody",
+        pid=1,
+        host=socket.gethostname(),
+        parameters={},
+    )
+    with pytest.raises(Busy, match="run-7"):
+        Launcher(settings, lambda project, line: None).run(PENGUINS[0])

@@ -13,7 +13,7 @@ from tests.serving.processes import until
 from timonel.journal.append import Journal
 from timonel.journal.records import Answered, Meta, Record, encode
 from timonel.project import Model, Project, load_project
-from timonel.serving.state import State, read_state, write_state
+from timonel.serving.state import Progress, State, read_state, write_state
 from timonel.serving.upkeep import Upkeep
 from timonel.settings import Settings
 from timonel.stores.artifacts import fetch_version
@@ -68,7 +68,7 @@ def test_a_first_start_knows_no_champion_and_says_how_far_the_run_is(
         runs.step("r1", "train", status="running", share=0.4)
         until(lambda: told(settings).runs[0].note == "step train, 40%")
         runs.finish("r1", status="succeeded", reason="done")
-        until(lambda: not told(settings).runs)
+        until(lambda: told(settings).runs[0] == Progress("penguins", "r1", "succeeded", "done"))
     finally:
         upkeep.stop()
 

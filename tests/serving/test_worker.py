@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from tests.homes import app_of, deploy, home_at
 from tests.serving.bad_inputs import png
 from tests.serving.processes import ROW, alive, serving, until
 from timonel.project import load_project
+from timonel.serving.channel import Link, SupervisorEnd
 from timonel.serving.state import State, write_state
 from timonel.serving.worker import worker_app
 from timonel.settings import Settings
@@ -143,16 +145,17 @@ def test_a_worker_follows_the_state_while_it_answers(tmp_path: Path) -> None:
         until(lambda: client.post("/predict", json=ROW).status_code == 503)
 
 
-def test_a_worker_that_is_ready_says_so_on_its_pipe(tmp_path: Path) -> None:
-    settings = home_at(tmp_path)
-    reading, writing = os.pipe()
-    app = worker_app([load_project("penguins")], settings, at_root=True, on_ready=writing)
-    with TestClient(app) as client:
-        assert os.read(reading, 10) == b"1"
-        assert os.read(reading, 10) == b""
-        assert client.get("/live").status_code == 200
-        assert client.get("/ready").status_code == 503
-    os.close(reading)
+def test_a_worker_says_when_it_is_ready_and_what_it_serves(tmp_path: Path) -> None:
+    settings, penguins = home_at(tmp_path), load_project("penguins")
+    deploy(penguins, settings)
+    app_of([penguins], settings)  # writes the state
+    mine, theirs = socket.socketpair()
+    end = SupervisorEnd(mine, lambda ask, reply: None)
+    app = worker_app([penguins], settings, at_root=True, link=Link(theirs))
+    with TestClient(app):
+        assert end.ready.wait(10)
+        until(lambda: end.serves == {"penguins/rf@1"})
+    end.close()
 
 
 def test_what_is_answered_stands_in_the_journal_when_the_worker_ends(tmp_path: Path) -> None:

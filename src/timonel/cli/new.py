@@ -8,7 +8,6 @@ import typer
 __all__ = ["check_name", "new"]
 
 
-
 def new(
     name: Annotated[str, typer.Argument(help="Lower-case letters, digits, - and _.")],
     place: Annotated[

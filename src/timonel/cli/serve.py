@@ -10,7 +10,6 @@ from timonel.cli.output import Json, emit, needs, settings
 
 if TYPE_CHECKING:
     from timonel.project import Project
-    from timonel.serving.supervisor import Supervisor
     from timonel.settings import Settings
 
 __all__ = ["serve", "up"]
@@ -47,26 +46,9 @@ def up(
     Example: timonel up digits penguins
     """
     needs("timonel up", "train")
-    from timonel.serving.launcher import Launcher
-
     given = settings(host=host, port=port, workers=workers, home=home)
     names = list(projects or ["digits", "penguins"])
-    loaded = _load(names)
-    say = _sayer(json)
-    launcher = Launcher(given, _teller(json))
-    server = _supervisor(names, loaded, given, at_root=False, say=say, as_json=json)
-    ready = server.on_ready
-
-    def on_ready() -> None:
-        ready()
-        launcher.start(list(zip(names, loaded, strict=True)))
-
-    server.on_ready = on_ready
-    try:
-        server.run()
-    finally:
-        launcher.stop()
-    say("Stopped.")
+    _serve(names, given, at_root=False, train=True, as_json=json)
 
 
 def serve(
@@ -85,10 +67,7 @@ def serve(
     Example: timonel serve penguins --port 8000
     """
     given = settings(host=host, port=port, workers=workers, home=home)
-    say = _sayer(json)
-    loaded = _load(projects)
-    _supervisor(projects, loaded, given, at_root=len(projects) == 1, say=say, as_json=json).run()
-    say("Stopped.")
+    _serve(projects, given, at_root=len(projects) == 1, train=False, as_json=json)
 
 
 def _load(names: list[str]) -> "list[Project]":
@@ -102,10 +81,6 @@ def _load(names: list[str]) -> "list[Project]":
             f"Expected projects with different names, got {', '.join(sorted(twice))} twice."
         )
     return loaded
-
-
-def _sayer(as_json: bool) -> Callable[[str], None]:
-    return (lambda sentence: None) if as_json else typer.echo
 
 
 def _teller(as_json: bool) -> Callable[[str, str], None]:
@@ -132,16 +107,13 @@ def _teller(as_json: bool) -> Callable[[str, str], None]:
     return tell
 
 
-def _supervisor(
-    names: list[str],
-    projects: "list[Project]",
-    given: "Settings",
-    *,
-    at_root: bool,
-    say: Callable[[str], None],
-    as_json: bool,
-) -> "Supervisor":
+def _serve(
+    names: list[str], given: "Settings", *, at_root: bool, train: bool, as_json: bool
+) -> None:
     from timonel.serving.supervisor import Supervisor
+
+    projects = _load(names)
+    say: Callable[[str], None] = (lambda sentence: None) if as_json else typer.echo
 
     def on_ready() -> None:
         if as_json:
@@ -151,5 +123,15 @@ def _supervisor(
         say(f"Serving {', '.join(server.address + path for path in paths)}")
         say(f"Documentation at {server.address}/docs; Ctrl-C stops.")
 
-    server = Supervisor(names, projects, given, at_root=at_root, say=say, on_ready=on_ready)
-    return server
+    server = Supervisor(
+        names,
+        projects,
+        given,
+        at_root=at_root,
+        say=say,
+        tell=_teller(as_json),
+        on_ready=on_ready,
+        train=train,
+    )
+    server.run()
+    say("Stopped.")

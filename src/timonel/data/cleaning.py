@@ -21,6 +21,7 @@ _FORMATS = (
     "%m/%d/%Y %H:%M",
 )
 _DAY_FIRST = r"^\s*(1[3-9]|2\d|3[01])/(0?[1-9]|1[0-2])/\d{4}"
+_ROW = "row number"
 # A share of dates above which what cannot be read is not a slip but another way of writing.
 _MOST_UNREAD = 0.05
 
@@ -50,20 +51,22 @@ class Cleaning:
         import polars as pl
 
         self._require([column])
-        given = self.frame[column].cast(pl.String).str.strip_chars()
-        code = given.str.replace(r"\.0$", "")
-        ends = (
-            code.str.contains(r"[A-Za-z]$") if letter else pl.repeat(False, len(code), eager=True)
-        )
-        full = code.str.zfill(width).zip_with(~ends, code.str.zfill(width + 1))
-        short = (given != full).fill_null(False)
-        if not (count := int(short.sum())):
+        given = self.frame[column].cast(pl.String)
+        # Codes are few and rows many: each different one is looked at once.
+        codes = given.unique().drop_nulls()
+        code = codes.str.strip_chars().str.replace(r"\.0$", "")
+        long = code.str.contains(r"[A-Za-z]$") & letter
+        full = code.str.zfill(width + 1).zip_with(long, code.str.zfill(width))
+        changed = codes != full
+        if not changed.any():
             return self._with(self.frame)
-        example = given.filter(short)[0]
+        old, new = codes.filter(changed), full.filter(changed)
+        count = int(given.is_in(old.implode()).sum())
+        example = old.sort()[0]
         return self._with(
-            self.frame.with_columns(full.alias(column)),
+            self.frame.with_columns(given.replace(old, new)),
             f"{column}: {count:,} of {len(given):,} codes had lost leading zeros, which were put "
-            f"back (such as {example!r}, now {full.filter(short)[0]!r}).",
+            f"back (such as {example!r}, now {new.filter(old == example)[0]!r}).",
         )
 
     def dated(self, column: str, *, since: datetime | None = None) -> Self:
@@ -107,20 +110,27 @@ class Cleaning:
 
         The rows are left in that order, missing values first.
         """
+        import polars as pl
+
         self._require(by)
+        rows = self.frame.with_row_index(_ROW)
         compared = [name for name in self.frame.columns if name not in ignoring]
-        ordered = self.frame.sort(by, maintain_order=True, nulls_last=False)
-        # Hashing a row to a number first is several times cheaper than comparing all its texts.
-        rows = ordered.select(compared).hash_rows(seed=0)
-        if rows.n_unique() == ordered.height:
-            return self._with(ordered)
-        kept = ordered.unique(subset=compared, keep="last", maintain_order=True)
-        dropped = ordered.height - kept.height
+        # Hashing rows to numbers and comparing only those that share one is several times cheaper
+        # than comparing all of their texts.
+        suspects = rows.filter(rows.select(compared).hash_rows(seed=0).is_duplicated())
+        latest = suspects.sort(by, maintain_order=True, nulls_last=False)
+        latest = latest.unique(subset=compared, keep="last", maintain_order=True)
+        dropped = suspects.height - latest.height
+        order = rows.select(_ROW, *by)
+        if dropped:
+            repeated = suspects.join(latest, on=_ROW, how="anti").select(_ROW)
+            order = order.join(repeated, on=_ROW, how="anti", maintain_order="left")
+        kept = self.frame[order.sort(by, maintain_order=True, nulls_last=False)[_ROW]]
         if not dropped:
             return self._with(kept)
         return self._with(
             kept,
-            f"{dropped:,} of {ordered.height:,} rows repeat another but for "
+            f"{dropped:,} of {self.frame.height:,} rows repeat another but for "
             f"{', '.join(ignoring)}: the latest was kept.",
         )
 

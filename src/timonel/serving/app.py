@@ -17,8 +17,10 @@ from starlette.staticfiles import StaticFiles
 
 from timonel.errors import TimonelError
 from timonel.project import Project
+from timonel.serving.channel import Operator
 from timonel.serving.documentation import Operation
 from timonel.serving.metrics import Metrics
+from timonel.serving.operate import add_operate
 from timonel.serving.predict import Predictor, json_response
 from timonel.serving.routing import Routes
 
@@ -38,6 +40,7 @@ def build_app(
     at_root: bool,
     origins: Sequence[str] = (),
     lifespan: Lifespan | None = None,
+    operator: Operator | None = None,
     troubles: Callable[[], Sequence[str]] = tuple,
 ) -> FastAPI:
     """The application for these projects, the one at the root too when `at_root`.
@@ -58,7 +61,7 @@ def build_app(
         allow_origins=list(origins),
         allow_methods=["GET", "POST", "PUT"],
         allow_headers=["*"],
-        expose_headers=["X-Prediction-Id", "X-Model-Version", "X-Cache", "Retry-After"],
+        expose_headers=["X-Prediction-Id", "X-Model-Version", "X-Cache", "X-Run-Id", "Retry-After"],
     )
     schemas: dict[str, Any] = {}
     for project, predictor in zip(projects, predictors, strict=True):
@@ -72,6 +75,8 @@ def build_app(
             _add_health(app, prefix, [project], routes, troubles, shown=shown)
     if not at_root:
         _add_health(app, "", projects, routes, troubles, shown=True)
+    if operator is not None:
+        add_operate(app, projects, routes, operator, at_root=at_root, origins=origins)
     _add_watch(app, projects, metrics)
     _add_documentation(app, schemas)
     _add_refusals(app)
@@ -152,7 +157,7 @@ def _add_health(
                 methods=["GET"],
                 tags=["watch"],
                 include_in_schema=shown and not path.endswith("/"),
-                responses=None if name == "live" else {503: {"description": "Not yet; says why."}},
+                responses=None if name == "live" else {503: {"description": "Not yet."}},
             )
 
 

@@ -117,6 +117,14 @@ class Routes:
             raise NotReady(self.why_not(project, model), remedy=self._remedy(project, model))
         return served
 
+    def labels(self) -> tuple[str, ...]:
+        """The versions that answer."""
+        return tuple(served.label for served in self._served.values())
+
+    def runs(self, project: str) -> list[Progress]:
+        """The project's newest runs, newest first."""
+        return [run for run in self.state.runs if run.project == project]
+
     def missing(self, project: str) -> list[str]:
         """The project's models that cannot answer, of those that answer when none is named."""
         names = self._projects[project].answering

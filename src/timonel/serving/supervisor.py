@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import os
-import select
 import shutil
 import signal
 import socket
@@ -19,6 +18,9 @@ from types import FrameType
 from timonel.errors import TimonelError
 from timonel.ids import Ids
 from timonel.project import Project
+from timonel.serving.channel import SupervisorEnd
+from timonel.serving.launcher import Launcher
+from timonel.serving.operator import PipelineOperator
 from timonel.serving.upkeep import Upkeep
 from timonel.settings import Settings
 
@@ -41,11 +43,11 @@ class PortTaken(TimonelError):
 
 @dataclass
 class _Worker:
-    """A worker's process; `ready` is a pipe that it writes to when it has loaded."""
+    """A worker's process, and what it says of itself."""
 
     number: int
     process: subprocess.Popen[bytes]
-    ready: int
+    channel: SupervisorEnd
     started: float
     is_ready: bool = False
 
@@ -65,7 +67,8 @@ class Supervisor:
     """Serves projects until it is told to stop; see `run`.
 
     `names` are what workers load the projects by (a bundled name or a path). `say` is told what a
-    person should read. `on_ready` is called once, when the first worker answers.
+    person should read, `tell` each line of a run with its project's name. `on_ready` is called
+    once, when the first worker answers; with `train`, what has no champion is then trained.
     """
 
     names: Sequence[str]
@@ -73,7 +76,9 @@ class Supervisor:
     settings: Settings
     at_root: bool
     say: Callable[[str], None] = lambda sentence: None
+    tell: Callable[[str, str], None] = lambda project, line: None
     on_ready: Callable[[], None] = lambda: None
+    train: bool = False
     _slots: list[_Slot] = field(default_factory=list)
     _stopping: threading.Event = field(default_factory=threading.Event)
 
@@ -89,12 +94,15 @@ class Supervisor:
         listener = self._listen()
         metrics_folder = _metrics_folder(settings.serving_folder)
         upkeep = Upkeep(settings, self.projects)
+        self._launcher = Launcher(settings, self.tell)
+        self._operator = PipelineOperator(settings, self.projects, self._launcher, self._all_serve)
         with self._signals():
             try:
                 upkeep.start()
                 self._slots = [_Slot(number) for number in range(settings.workers)]
                 self._loop(listener, boot, metrics_folder)
             finally:
+                self._launcher.stop()
                 self._stop_workers()
                 listener.close()
                 upkeep.stop()
@@ -158,6 +166,8 @@ class Supervisor:
             if not announced and any(s.worker and s.worker.is_ready for s in self._slots):
                 announced = True
                 self.on_ready()
+                if self.train:
+                    self._launcher.start(self.projects)
             self._stopping.wait(_POLL_SECONDS)
 
     def _tend(
@@ -173,9 +183,7 @@ class Supervisor:
                     self._failed(slot, now, error.strerror or str(error))
             return
         if not worker.is_ready:
-            worker.is_ready = bool(select.select([worker.ready], [], [], 0)[0]) and bool(
-                os.read(worker.ready, 1)
-            )
+            worker.is_ready = worker.channel.ready.is_set()
             if worker.is_ready:
                 slot.failures = 0
         code = worker.process.poll()
@@ -210,14 +218,14 @@ class Supervisor:
     def _start(
         self, number: int, listener: socket.socket, boot: str, metrics_folder: Path
     ) -> _Worker:
-        reading, writing = os.pipe()
+        mine, theirs = socket.socketpair()
         command = [
             sys.executable,
             "-m",
             "timonel.serving.worker",
             *self.names,
             *("--socket", str(listener.fileno())),
-            *("--ready", str(writing)),
+            *("--channel", str(theirs.fileno())),
             *("--worker", str(number)),
             *("--boot", boot),
             *("--parent", str(os.getpid())),
@@ -226,7 +234,7 @@ class Supervisor:
         try:
             process = subprocess.Popen(
                 command,
-                pass_fds=(listener.fileno(), writing),
+                pass_fds=(listener.fileno(), theirs.fileno()),
                 env=os.environ
                 | self.settings.environment_variables()
                 | {"PROMETHEUS_MULTIPROC_DIR": str(metrics_folder)},
@@ -234,14 +242,20 @@ class Supervisor:
                 start_new_session=True,  # Ctrl-C is for the supervisor, which then drains
             )
         except OSError:
-            os.close(reading)
+            mine.close()
             raise
         finally:
-            os.close(writing)
-        return _Worker(number, process, reading, time.monotonic())
+            theirs.close()
+        channel = SupervisorEnd(mine, self._operator.asked)
+        return _Worker(number, process, channel, time.monotonic())
+
+    def _all_serve(self, labels: frozenset[str]) -> bool:
+        """Whether every worker that answers serves the versions of these labels."""
+        workers = [slot.worker for slot in self._slots if slot.worker]
+        return all(labels <= worker.channel.serves for worker in workers if worker.is_ready)
 
     def _forget(self, worker: _Worker, metrics_folder: Path) -> None:
-        os.close(worker.ready)
+        worker.channel.close()
         # Gauges of a dead process must not count; its counters must.
         for path in metrics_folder.glob(f"gauge_*_{worker.process.pid}.db"):
             path.unlink(missing_ok=True)
@@ -257,7 +271,7 @@ class Supervisor:
             except subprocess.TimeoutExpired:
                 worker.process.kill()
                 worker.process.wait()
-            os.close(worker.ready)
+            worker.channel.close()
         self._slots = []
 
 

@@ -31,6 +31,7 @@ Fingerprint = tuple[tuple[str, int, int, int], ...]
 
 _FOLLOW_SECONDS = 0.1
 _EXPORT_SECONDS = 1.0
+_NEWEST_RUNS = 5  # of each project, for those who watch one
 
 
 class Upkeep:
@@ -149,16 +150,11 @@ class Upkeep:
 
     def _progress(self, database: Database) -> tuple[Progress, ...]:
         runs = Runs(database)
-        progress = []
-        for project in self._projects:
-            run = runs.active(project.name)
-            if run is not None:
-                steps = runs.steps(run.id)
-                at = next((step for step in reversed(steps) if step.status == "running"), None)
-                share = f", {at.share:.0%}" if at and at.share is not None else ""
-                note = f"step {at.name}{share}" if at else "its start"
-                progress.append(Progress(project.name, run.id, run.status, note))
-        return tuple(progress)
+        return tuple(
+            Progress(project.name, run.id, run.status, run.reason or _step_of(runs, run.id))
+            for project in self._projects
+            for run in runs.list(project.name, _NEWEST_RUNS)
+        )
 
     def export_journal(self) -> None:
         """Turn closed journal files, and those of dead workers, into segments."""
@@ -173,6 +169,13 @@ class Upkeep:
             if exported and exported.note and exported.new:
                 _log.warning("%s", exported.note)
         self._export_trouble = trouble
+
+
+def _step_of(runs: Runs, run: str) -> str:
+    """Where a run is, as a phrase."""
+    at = next((step for step in reversed(runs.steps(run)) if step.status == "running"), None)
+    share = f", {at.share:.0%}" if at and at.share is not None else ""
+    return f"step {at.name}{share}" if at else "its start"
 
 
 def _deploy(

@@ -10,7 +10,7 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from timonel.journal.append import Journal
 from timonel.project import Project, load_project
 from timonel.serving.app import build_app
 from timonel.serving.cache import AnswerCache
+from timonel.serving.channel import Link, Supervision
 from timonel.serving.metrics import Metrics
 from timonel.serving.predict import Predictor
 from timonel.serving.recorder import JournalRecorder
@@ -44,12 +45,10 @@ def worker_app(
     at_root: bool,
     worker: str = "0",
     boot: str = "boot",
-    on_ready: int | None = None,
+    link: Supervision | None = None,
 ) -> FastAPI:
-    """The application of one worker.
-
-    When it has loaded what there is, `on_ready` (a pipe's file descriptor) gets a byte.
-    """
+    """The application of one worker; `link` connects it with who supervises it."""
+    link = link or Link()
     routes = Routes(projects, settings.serving_folder)
     journal = Journal(
         settings.journal_folder,
@@ -84,12 +83,16 @@ def worker_app(
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        follower = _Follower(routes, settings.serving_folder)
+        loop = asyncio.get_running_loop()
+        await link.open()
+        follower = _Follower(
+            routes,
+            settings.serving_folder,
+            lambda: loop.call_soon_threadsafe(link.say_serves, routes.labels()),
+        )
         await asyncio.to_thread(follower.step)
         follower.start()
-        if on_ready is not None:
-            os.write(on_ready, b"1")
-            os.close(on_ready)
+        link.say_ready()
         watch = asyncio.create_task(_watch_journal(journal, metrics))
         try:
             yield
@@ -101,6 +104,7 @@ def worker_app(
             for kept in set(answers.values()):
                 await kept.close()
             journal.close()
+            await link.close()
 
     return build_app(
         projects,
@@ -110,6 +114,7 @@ def worker_app(
         at_root=at_root,
         origins=[origin for origin in settings.origins.split(",") if origin],
         lifespan=lifespan,
+        operator=link,
         troubles=lambda: [kept.trouble for kept in set(answers.values()) if kept.trouble],
     )
 
@@ -131,9 +136,12 @@ async def _watch_journal(journal: Journal, metrics: Metrics) -> None:
 class _Follower:
     """Reads the state on a thread, so that loading a version never holds up an answer."""
 
-    def __init__(self, routes: Routes, serving_folder: Path) -> None:
+    def __init__(
+        self, routes: Routes, serving_folder: Path, followed: Callable[[], object]
+    ) -> None:
         self._routes = routes
         self._folder = serving_folder
+        self._followed = followed
         self._seen: State | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="timonel-follow", daemon=True)
@@ -151,6 +159,7 @@ class _Follower:
         if state is not None and (state != self._seen or not self._routes.settled()):
             self._routes.follow(state)
             self._seen = state
+            self._followed()
 
     def _run(self) -> None:
         while not self._stop.wait(_FOLLOW_SECONDS):
@@ -164,7 +173,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="timonel.serving.worker")
     parser.add_argument("projects", nargs="+")
     parser.add_argument("--socket", type=int, required=True)
-    parser.add_argument("--ready", type=int, required=True)
+    parser.add_argument("--channel", type=int, required=True)
     parser.add_argument("--worker", required=True)
     parser.add_argument("--boot", required=True)
     parser.add_argument("--parent", type=int, required=True)
@@ -177,7 +186,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         at_root=given.at_root,
         worker=given.worker,
         boot=given.boot,
-        on_ready=given.ready,
+        link=Link(socket.socket(fileno=given.channel)),
     )
     listener = socket.socket(fileno=given.socket)
     server = uvicorn.Server(
