@@ -19,6 +19,9 @@ def adopt(
             help="A version's number in MLflow's registry; without it, the one marked there.",
         ),
     ],
+    model: Annotated[
+        str | None, typer.Option(help="The model, where the argument is a project alone.")
+    ] = None,
     allow_pickle: Annotated[
         bool,
         typer.Option(
@@ -45,11 +48,12 @@ def adopt(
     # MLflow draws a bar of its own in the middle of what is shown here.
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     from timonel.pipeline.adopt import adopt as adopt_version
+    from timonel.pipeline.runner import Event
 
     given = settings()
-    place, _, version = reference.partition("@")
-    name, _, model = place.rpartition("/")
-    if not name or not model or (version and not version.isdecimal()):
+    place, _, version = reference.rpartition("@") if "@" in reference else (reference, "", "")
+    name, _, last = (place, "", model) if model else place.rpartition("/")
+    if not name or not last or (version and not version.isdecimal()):
         raise BadRequest(
             f"Expected PROJECT/MODEL or PROJECT/MODEL@N, got {reference}.",
             remedy="For instance: timonel adopt penguins/rf@5",
@@ -59,13 +63,13 @@ def adopt(
         outcome = adopt_version(
             definition,
             given,
-            model=model,
+            model=last,
             number=int(version) if version else None,
             who=getpass.getuser(),
             allow_pickle=allow_pickle,
             tell=tell,
         )
-    if outcome.run is None and not json:
-        typer.echo(outcome.sentence)
+        if outcome.run is None:
+            tell(Event("", definition.name, "run", "adopt", "succeeded", outcome.sentence))
     if outcome.refused:
         raise typer.Exit(4)
