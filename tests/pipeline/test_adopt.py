@@ -31,6 +31,9 @@ class Person:
         self.url = home.settings.registry_url
         self.client = mlflow.MlflowClient(tracking_uri=self.url, registry_uri=self.url)
         self.train = train
+        self.experiment = self.client.create_experiment(
+            "by hand", artifact_location=(home.settings.root / "by-hand").as_uri()
+        )
 
     def registers(self, estimator: Any, **options: Any) -> int:
         """Log a fitted estimator as notebooks do, and register that run's model; its number."""
@@ -46,15 +49,14 @@ class Person:
     def _registers(self, flavour: Any, model: Any, **options: Any) -> int:
         import mlflow
 
-        before = mlflow.get_tracking_uri()
         mlflow.set_tracking_uri(self.url)
         try:
-            with mlflow.start_run(experiment_id="0"), warnings.catch_warnings():
+            with mlflow.start_run(experiment_id=self.experiment), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 logged = flavour.log_model(model, name="model", pip_requirements=[], **options)
             return int(mlflow.register_model(logged.model_uri, "flowers_lr").version)
         finally:
-            mlflow.set_tracking_uri(before)
+            mlflow.set_tracking_uri(None)  # type: ignore[arg-type]
 
     def marks(self, number: int, alias: str = "champion") -> None:
         self.client.set_registered_model_alias("flowers_lr", alias, str(number))
