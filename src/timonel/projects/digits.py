@@ -107,7 +107,7 @@ def perceptron(seed: int = 0) -> Any:
     from sklearn.preprocessing import Normalizer
 
     warnings.simplefilter("ignore", ConvergenceWarning)  # six passes are meant to be few
-    network = MLPClassifier((300,), batch_size=256, max_iter=6, alpha=1e-5, random_state=seed)
+    network = MLPClassifier((256,), batch_size=256, max_iter=6, alpha=1e-5, random_state=seed)
     return make_pipeline(Normalizer("max"), network)
 
 

@@ -130,7 +130,7 @@ def _add_health(
         ]
 
     async def health() -> Response:
-        """200 while every project answers, 503 and why otherwise; `degraded`: what else is amiss."""
+        """200 while every project answers, 503 and why otherwise; `degraded` says what else is."""
         waits, degraded = missing(), [*routes.degraded(), *troubles()]
         body: dict[str, Any] = {"status": "unavailable" if waits else "ok"}
         if waits:

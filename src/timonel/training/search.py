@@ -95,6 +95,12 @@ def fit(
         )
     batches = strategy.batches()
     asked = next(batches)
+    if strategy.count == 1 and validation is not None:
+        report("fitting on all training rows", None)
+        estimator = _only(work, model, asked[0])
+        on_trial(asked[0])
+        report(f"trial 1 of 1: {_said(asked[0])}", 1.0)
+        return _fitted(asked[0], estimator, asked, seed, started)
     first = _attempt(work, "score", asked[0].parameters, 0)
     calls = strategy.count * (len(work.folds) + (model.log_models == "all")) - 1
     few = calls < 2 or first[1] * calls < _WORTH_PROCESSES
@@ -123,6 +129,26 @@ def fit(
         estimator, _ = work.fit(best.parameters)
     else:
         estimator = best.estimator
+    return _fitted(best, estimator, trials, seed, started)
+
+
+def _only(work: Work, model: Model, trial: Trial) -> Any:
+    """Score parameters that have no rivals with the very estimator that is kept: fitted once."""
+    fitted = _attempt(work, "fit", trial.parameters)
+    if isinstance(fitted[0], Exception):
+        raise RunFailed(
+            f"Model {model.name!r}: expected a trial that can be fitted, all 1 failed; the first: "
+            f"{type(fitted[0]).__name__}: {fitted[0]}"
+        ) from fitted[0]
+    estimator, trial.seconds = fitted
+    trial.score = work.score_held(estimator)
+    trial.fold_scores = [trial.score]
+    trial.state = "complete"
+    trial.estimator = estimator if model.log_models == "all" else None
+    return estimator
+
+
+def _fitted(best: Trial, estimator: Any, trials: list[Trial], seed: int, started: float) -> Fitted:
     return Fitted(
         estimator=estimator,
         parameters=best.parameters,

@@ -51,6 +51,11 @@ class Work:
         estimator.fit(*self._augmented(self.X, self.y, len(self.folds)))
         return estimator, time.perf_counter() - started
 
+    def score_held(self, estimator: Any) -> float:
+        """The metric of a fitted estimator on the validation rows."""
+        held, truth = self.held or (self.X, self.y)
+        return score_of(self.metric, truth, estimator.predict(held), self.classes)
+
     def _build(self, parameters: Mapping[str, Any]) -> Any:
         given = dict(parameters)
         if "seed" in inspect.signature(self.recipe).parameters:
