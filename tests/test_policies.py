@@ -15,12 +15,15 @@ from timonel.policies import Cache, Choice, Gate, Grid, Integer, Optuna, Quality
         (lambda: Split(test=1.5), "Split: expected test between 0 and 0.9, got 1.5"),
         (lambda: Split(test=0.5, validation=0.5), "test [+] validation"),
         (lambda: Quality(max_refused=-0.1), "max_refused"),
-        (lambda: Quality(duplicates="merge"), "drop, refuse or keep"),
+        (lambda: Quality(duplicates="merge"), "drop, refuse or keep"),  # type: ignore[arg-type]
         (lambda: Gate(margin=2), "margin"),
         (lambda: Gate(retries=100), "retries"),
         (lambda: Grid(depth="abc"), "expected a list of values for depth"),
         (lambda: Grid(depth=[]), "expected a list of values for depth"),
-        (lambda: Optuna(space={"depth": 3}), "Integer, Float or Choice for depth"),
+        (
+            lambda: Optuna(space={"depth": 3}),  # type: ignore[dict-item]
+            "Integer, Float or Choice for depth",
+        ),
         (lambda: Optuna(trials=0), "trials"),
         (lambda: Cache(ttl=0), "ttl"),
         (lambda: Cache(ttl=float("nan")), "ttl"),
@@ -36,7 +39,7 @@ def test_a_value_that_is_not_allowed_is_refused_with_what_was_expected(
 
 def test_a_search_names_the_parameters_that_it_varies() -> None:
     assert Grid(depth=[1], leaves=[2]).parameters == ("depth", "leaves")
-    space = {"depth": Integer(1, 9), "kind": Choice("a", "b")}
+    space: dict[str, Integer | Choice] = {"depth": Integer(1, 9), "kind": Choice("a", "b")}
     assert Optuna(space=space).parameters == ("depth", "kind")
 
 

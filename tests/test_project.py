@@ -56,8 +56,8 @@ def test_a_wrong_project_is_refused_with_the_field(change: dict[str, Any], said:
     ("make", "said"),
     [
         (lambda: Model("RF", recipe), "expected a name of lower-case letters"),
-        (lambda: Model("rf", "forest"), "expected recipe to be a function"),
-        (lambda: Model("rf", recipe, metric="r2"), "expected metric to be accuracy"),
+        (lambda: Model(name="rf", recipe="forest"), "expected recipe to be a function"),  # type: ignore[arg-type]
+        (lambda: Model("rf", recipe, metric="r2"), "expected metric to be accuracy"),  # type: ignore[arg-type]
         (lambda: Model("rf", recipe, folds=1), "0 or at least 2 folds"),
         (lambda: Model("rf", recipe, search=Grid(width=[1])), "varies 'width', which its recipe"),
         (

@@ -1,5 +1,7 @@
 """Arrays: the same from rows and from frames, and fed as a graph takes them."""
 
+from typing import Any
+
 import numpy as np
 import polars as pl
 import pytest
@@ -17,7 +19,7 @@ PICTURE = Column("pixels", "image", image=Image(2, 2))
 
 
 def test_rows_and_frames_give_the_same_arrays() -> None:
-    values = {
+    values: dict[str, list[Any]] = {
         "age": [1.5, None],
         "floors": [3, None],
         "alive": [True, False],
