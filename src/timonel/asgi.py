@@ -48,11 +48,11 @@ class _InProcess:
         from timonel.serving.upkeep import Upkeep
 
         self._serves: frozenset[str] = frozenset()
-        self._upkeep = Upkeep(settings, projects)
         self._launcher = Launcher(settings, lambda project, line: None)
         self._operator = PipelineOperator(
             settings, projects, self._launcher, lambda labels: labels <= self._serves
         )
+        self._upkeep = Upkeep(settings, projects, self._operator.adopt)
 
     async def open(self) -> None:
         """Begin to follow the database and to export the journal."""

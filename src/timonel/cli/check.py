@@ -145,11 +145,17 @@ def _routes(project: "Project") -> list[dict[str, str]]:
     """What is answered at which path; the root is the project's when it is served alone."""
     body = "JSON or a picture" if any(column.image for column in project.columns) else "JSON"
     watched = ("health", "live", "ready")
+    runs = f"/api/projects/{project.name}/runs"
     paths = [f"/{project.name}/{name}" for name in watched]
     paths += [f"/{name}" for name in (*watched, "metrics", "docs", "openapi.json")]
     return [
         {"route": f"POST /{project.name}/predict", "answers": "always", "takes": body},
         {"route": "POST /predict", "answers": "when served alone", "takes": body},
+        {"route": f"PUT /{project.name}/run-pipeline", "answers": "this machine", "takes": ""},
+        {"route": "PUT /run-pipeline", "answers": "this machine, when served alone", "takes": ""},
+        {"route": f"POST {runs}", "answers": "this machine", "takes": ""},
+        {"route": f"GET {runs}", "answers": "always", "takes": ""},
+        {"route": f"GET {runs}/{{run}}", "answers": "always", "takes": ""},
         *({"route": f"GET {path}", "answers": "always", "takes": ""} for path in paths),
     ]
 

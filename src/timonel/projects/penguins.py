@@ -34,7 +34,7 @@ project = Project(
     target="species",
     classes={code: name for name, code in SPECIES.items()},
     models=[Model("rf", forest, GRID, repeats=5, log_models="all", registered="penguins_rf")],
-    gate=Gate(floor=0.9),
+    gate=Gate(floor=0.9, margin=0.1),
     contract=Contract(reply=labels("prediction"), rows="one", unknown="ignore"),
     experiment="penguins_experiment",
 )

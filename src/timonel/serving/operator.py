@@ -3,12 +3,14 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from timonel.errors import NotFound, TimonelError
 from timonel.project import Project
 from timonel.serving.channel import AskRun, RunReply
 from timonel.serving.launcher import Launcher, Ran
 from timonel.settings import Settings
+from timonel.stores.aliases import Wish
 from timonel.stores.database import Database
 from timonel.stores.versions import Versions
 
@@ -22,7 +24,7 @@ Reply = Callable[[RunReply], None]
 
 
 class PipelineOperator:
-    """Carries out the runs that are asked for. Safe to use from several threads.
+    """Carries out the runs and adoptions that are asked for. Safe to use from several threads.
 
     `all_serve` tells whether every process that answers serves the versions of these labels.
     """
@@ -44,6 +46,17 @@ class PipelineOperator:
         threading.Thread(
             target=self.carry_out, args=(ask, reply), name="timonel-operator", daemon=True
         ).start()
+
+    def adopt(self, wish: Wish) -> None:
+        """Begin to fulfil what somebody asked for in MLflow, on a thread of its own."""
+
+        def act() -> None:
+            # What keeps it from beginning now is met again by the next wish.
+            with suppress(TimonelError, OSError):
+                project = self._projects[wish.project]
+                self._launcher.run(project, [wish.model], command=("adopt",))
+
+        threading.Thread(target=act, name="timonel-adopt", daemon=True).start()
 
     def carry_out(self, ask: AskRun, reply: Reply) -> None:
         """Run the pipeline anew, and reply once: when it began, or when its outcome serves."""

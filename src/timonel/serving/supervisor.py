@@ -93,9 +93,9 @@ class Supervisor:
         boot = Ids()().hex
         listener = self._listen()
         metrics_folder = _metrics_folder(settings.serving_folder)
-        upkeep = Upkeep(settings, self.projects)
         self._launcher = Launcher(settings, self.tell)
         self._operator = PipelineOperator(settings, self.projects, self._launcher, self._all_serve)
+        upkeep = Upkeep(settings, self.projects, self._operator.adopt)
         with self._signals():
             try:
                 upkeep.start()

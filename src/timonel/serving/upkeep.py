@@ -15,6 +15,7 @@ from timonel.journal.segments import adopt, export
 from timonel.project import Project
 from timonel.serving.state import Champion, Progress, State, read_state, write_state
 from timonel.settings import Settings
+from timonel.stores.aliases import Promotions, Wish
 from timonel.stores.artifacts import fetch_version, save_version
 from timonel.stores.database import Database
 from timonel.stores.objects import ObjectStore
@@ -31,13 +32,22 @@ Fingerprint = tuple[tuple[str, int, int, int], ...]
 
 _FOLLOW_SECONDS = 0.1
 _EXPORT_SECONDS = 1.0
+_WATCH_SECONDS = 1.0
 _NEWEST_RUNS = 5  # of each project, for those who watch one
 
 
 class Upkeep:
-    """Mirrors what the database says into the home's `serving/`, and exports the journal."""
+    """Mirrors what the database says into the home's `serving/`, and exports the journal.
 
-    def __init__(self, settings: Settings, projects: Sequence[Project]) -> None:
+    `act` is given each wish that people express in MLflow, and starts what fulfils it.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        projects: Sequence[Project],
+        act: Callable[[Wish], None] = lambda wish: None,
+    ) -> None:
         self._settings = settings
         self._projects = projects
         self._database: Database | None = None
@@ -49,6 +59,9 @@ class Upkeep:
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
         self._export_trouble: str | None = None
+        self._act = act
+        self._promotions: Promotions | None = None
+        self._watch_trouble: str | None = None
 
     def start(self) -> None:
         """Prepare what can serve at once, then keep following on threads."""
@@ -57,6 +70,7 @@ class Upkeep:
         for name, act, seconds in (
             ("follow", self.follow, _FOLLOW_SECONDS),
             ("export", self.export_journal, _EXPORT_SECONDS),
+            ("watch", self.watch_registry, _WATCH_SECONDS),
         ):
             thread = threading.Thread(
                 target=self._repeat, args=(act, seconds), name=f"timonel-{name}", daemon=True
@@ -133,8 +147,7 @@ class Upkeep:
             degraded += self._embedded_trouble
         except (TimonelError, OSError) as error:
             degraded.append(f"The last known versions answer: {error}")
-        if self._export_trouble:
-            degraded.append(self._export_trouble)
+        degraded += [trouble for trouble in (self._export_trouble, self._watch_trouble) if trouble]
         state = State(champions=state.champions, runs=state.runs, degraded=tuple(degraded))
         if state != self._state:
             write_state(self._settings.serving_folder, state)
@@ -155,6 +168,21 @@ class Upkeep:
             for project in self._projects
             for run in runs.list(project.name, _NEWEST_RUNS)
         )
+
+    def watch_registry(self) -> None:
+        """Look in MLflow for versions that people ask for."""
+        try:
+            database, _ = self._stores()
+            if self._promotions is None:
+                url = self._settings.registry_url
+                self._promotions = Promotions(database, url, self._projects)
+            wishes = self._promotions.check()
+        except (TimonelError, OSError) as error:
+            self._watch_trouble = f"Changes made in MLflow are not seen: {error}"
+            return
+        self._watch_trouble = None
+        for wish in wishes:
+            self._act(wish)
 
     def export_journal(self) -> None:
         """Turn closed journal files, and those of dead workers, into segments."""
