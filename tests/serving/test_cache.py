@@ -2,11 +2,12 @@
 
 import asyncio
 import json
+from random import Random
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.homes import app_of, home_at
@@ -46,7 +47,14 @@ rows = st.fixed_dictionaries(
 )
 
 
+_ONE, _MANY, _UNDER = WRITINGS
+
+
 @given(rows, rows, st.sampled_from(WRITINGS), st.sampled_from(WRITINGS), st.randoms())
+@example({"sex": "male", "age": 0}, {"sex": "male", "age": -0.0}, _ONE, _ONE, Random(0))
+@example({"sex": "male", "age": 1}, {"sex": "male", "age": 1.0}, _ONE, _MANY, Random(0))
+@example({"sex": "male"}, {"sex": "male", "age": None, "deck": ""}, _ONE, _UNDER, Random(0))
+@example({"sex": "male", "deck": "a"}, {"sex": "male", "deck": "b"}, _ONE, _ONE, Random(0))
 def test_keys_are_equal_exactly_when_the_model_is_given_equal_values(
     first: dict[str, Any], second: dict[str, Any], one: Contract, other: Contract, random: Any
 ) -> None:

@@ -66,7 +66,6 @@ class AnswerCache:
         joined = flight is not None
         if flight is None:
             flight = asyncio.get_running_loop().create_future()
-            flight.add_done_callback(_seen)
             self._flights[key] = flight
             shape = (rows, len(version.model.signature.classes))
             task = asyncio.create_task(self._fly(key, shape, run, flight))
@@ -101,12 +100,6 @@ class AnswerCache:
         finally:
             flight.cancel()  # of use only when the task itself was
             del self._flights[key]
-
-
-def _seen(flight: _Flight) -> None:
-    """An error is for those who wait; when they all have left, it is no event of its own."""
-    if not flight.cancelled():
-        flight.exception()
 
 
 def _pack(indices: list[int], scores: np.ndarray) -> bytes:
