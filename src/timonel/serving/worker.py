@@ -93,6 +93,8 @@ def worker_app(
         await asyncio.to_thread(follower.step)
         follower.start()
         link.say_ready()
+        for kept in set(answers.values()):
+            kept.start()
         watch = asyncio.create_task(_watch_journal(journal, metrics))
         try:
             yield

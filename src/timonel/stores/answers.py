@@ -29,6 +29,10 @@ class Answers(Protocol):
         """A sentence when the cache does not work now."""
         ...
 
+    def start(self) -> None:
+        """Begin to be used by the loop that runs."""
+        ...
+
     async def get(self, key: bytes) -> bytes | None:
         """What was put there less than its `ttl` ago, or None; also None when it fails."""
         ...
@@ -59,6 +63,9 @@ class MemoryAnswers:
         self._clock = clock
         self._kept: OrderedDict[bytes, tuple[float, bytes]] = OrderedDict()
         self._bytes = 0
+
+    def start(self) -> None:
+        """See `Answers`."""
 
     async def get(self, key: bytes) -> bytes | None:
         """See `Answers`."""
@@ -96,8 +103,8 @@ class RedisAnswers:
     """Keeps values in Redis, which bounds them by its own `maxmemory`.
 
     What takes longer than `patience` seconds has failed. After a failure nothing is asked until a
-    ping, every `pause` seconds and beside the answers, has come back: so only those that were
-    under way are slowed, and by no more than `patience`.
+    ping, sent every `pause` seconds beside the answers, has come back in time: so only those that
+    were under way are slowed, and by no more than `patience`.
 
     Raises:
         MissingExtra: redis-py is not installed.
@@ -133,8 +140,12 @@ class RedisAnswers:
         self._redis = redis.asyncio.Redis.from_pool(pool)
         self._patience = patience
         self._pause = pause
-        self._recovery: asyncio.Task[None] | None = None
+        self._watch: asyncio.Task[None] | None = None
         self.trouble: str | None = None
+
+    def start(self) -> None:
+        """See `Answers`."""
+        self._watch = asyncio.create_task(self._keep_watch())
 
     async def get(self, key: bytes) -> bytes | None:
         """See `Answers`."""
@@ -147,10 +158,10 @@ class RedisAnswers:
 
     async def close(self) -> None:
         """See `Answers`."""
-        if self._recovery:
-            self._recovery.cancel()
+        if self._watch:
+            self._watch.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self._recovery
+                await self._watch
         with contextlib.suppress(Exception):
             await self._redis.aclose()
 
@@ -161,25 +172,33 @@ class RedisAnswers:
             async with asyncio.timeout(self._patience):
                 return await command()
         except Exception as error:  # noqa: BLE001 (no failure of a cache may become an answer's)
-            # Of those that failed together the first has said so.
-            if not self.trouble:
-                why = str(error) or f"no reply within {self._patience:g} s"
-                self.trouble = (
-                    f"The answers cache at {self._where} does not work, so every answer is "
-                    f"computed: {why.rstrip('.')}."
-                )
-                _log.warning("%s", self.trouble)
-                self._recovery = asyncio.create_task(self._recover())
+            self._failed(error)
             return None
 
-    async def _recover(self) -> None:
-        while self.trouble:
-            await asyncio.sleep(self._pause)
-            with contextlib.suppress(Exception):
-                async with asyncio.timeout(self._pause):
+    async def _keep_watch(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(max(self._patience, self._pause)):
+                    await self._redis.ping()  # connects, which may take longer
+                async with asyncio.timeout(self._patience):
                     await self._redis.ping()
-                self.trouble = None
-                _log.warning("The answers cache at %s works again.", self._where)
+            except Exception as error:  # noqa: BLE001 (whatever it is, it may pass)
+                self._failed(error)
+            else:
+                if self.trouble:
+                    self.trouble = None
+                    _log.warning("The answers cache at %s works again.", self._where)
+            await asyncio.sleep(self._pause)
+
+    def _failed(self, error: Exception) -> None:
+        if self.trouble:  # of those that fail one after the other, the first says so
+            return
+        why = str(error) or "it does not reply in time"
+        self.trouble = (
+            f"The answers cache at {self._where} does not work, so every answer is computed: "
+            f"{why.rstrip('.')}."
+        )
+        _log.warning("%s", self.trouble)
 
 
 def _named(key: bytes) -> str:
