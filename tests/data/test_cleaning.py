@@ -152,6 +152,13 @@ def test_rows_that_differ_are_only_put_in_order() -> None:
     assert cleaned.notes == ()
 
 
+def test_columns_that_were_only_compared_may_be_dropped() -> None:
+    cleaned = table(at=[2, 1], case=["x", "y"]).latest(
+        ignoring=("at",), by=("at",), dropping=("case", "absent")
+    )
+    assert cleaned.frame.rows() == [(1,), (2,)]
+
+
 def test_rows_with_holes_in_used_columns_are_left_out_and_counted() -> None:
     cleaned = table(a=[1, None, 3, 4], b=["x", None, None, "y"], unused=[None] * 4)
     kept = cleaned.complete(["a", "b"])

@@ -62,7 +62,7 @@ class Cleaning:
             return self._with(self.frame)
         old, new = codes.filter(changed), full.filter(changed)
         count = int(given.is_in(old.implode()).sum())
-        example = old.sort()[0]
+        example = old.sort()[-1]
         return self._with(
             self.frame.with_columns(given.replace(old, new)),
             f"{column}: {count:,} of {len(given):,} codes had lost leading zeros, which were put "
@@ -100,18 +100,17 @@ class Cleaning:
             hour: moment.hour(),
         }
         return self._with(
-            self.frame.with_columns(
-                value.cast(pl.Int64).alias(name) for name, value in columns.items()
-            )
+            self.frame.with_columns(value.alias(name) for name, value in columns.items())
         )
 
-    def latest(self, *, ignoring: Sequence[str], by: Sequence[str]) -> Self:
+    def latest(
+        self, *, ignoring: Sequence[str], by: Sequence[str], dropping: Sequence[str] = ()
+    ) -> Self:
         """Of rows that are equal but for the columns `ignoring`, keep the last in order of `by`.
 
-        The rows are left in that order, missing values first.
+        The rows are left in that order, missing values first. Columns that are of no use after the
+        comparison may be named in `dropping`.
         """
-        import polars as pl
-
         self._require(by)
         rows = self.frame.with_row_index(_ROW)
         compared = [name for name in self.frame.columns if name not in ignoring]
@@ -125,7 +124,8 @@ class Cleaning:
         if dropped:
             repeated = suspects.join(latest, on=_ROW, how="anti").select(_ROW)
             order = order.join(repeated, on=_ROW, how="anti", maintain_order="left")
-        kept = self.frame[order.sort(by, maintain_order=True, nulls_last=False)[_ROW]]
+        order = order.sort(by, maintain_order=True, nulls_last=False)
+        kept = self.frame.drop(dropping, strict=False)[order[_ROW]]
         if not dropped:
             return self._with(kept)
         return self._with(

@@ -221,8 +221,15 @@ def _as_texts(frame: "pl.DataFrame") -> "pl.DataFrame":
             value = value.dt.strftime("%Y-%m-%dT%H:%M:%S")
         elif kind != pl.String:
             value = value.cast(pl.String)
-        columns.append(pl.when(value != "").then(value).alias(name))
-    return frame.select(columns)
+        columns.append(value)
+    texts = frame.select(columns)
+    # Most columns have no empty text, and those need no copy.
+    holes = texts.select((pl.all() == "").any()).row(0, named=True) if columns else {}
+    return texts.with_columns(
+        pl.when(pl.col(name) != "").then(pl.col(name)).alias(name)
+        for name, found in holes.items()
+        if found
+    )
 
 
 def _spoiled(path: Path, what: str) -> DataRefused:

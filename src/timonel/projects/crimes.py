@@ -11,6 +11,8 @@ import timonel as t
 
 FBI = "01A,01B,02,03,04A,04B,05,06,07,08A,08B,09,10,11,12,13,14,15,16,17,18,19,20,22,24,26"
 TEXTS = ["iucr", "primary_type", "description", "location_description"]
+IGNORED = ("id", "date", "updated_on")
+UNUSED = ("case_number", "block", "x_coordinate", "y_coordinate", "year", "location")
 PLACES = ("STREET", "APARTMENT", "RESIDENCE", "SIDEWALK", "ALLEY", "RESTAURANT", "GAS STATION")
 
 
@@ -50,7 +52,7 @@ def prepare(frame: Any) -> t.Cleaning:
         .padded("fbi_code", 2, letter=True)
         .dated("date", since=datetime(2001, 1, 1))  # noqa: DTZ001 (the city's own time)
         .dated("updated_on")
-        .latest(ignoring=("id", "date", "updated_on"), by=("date", "updated_on"))
+        .latest(ignoring=IGNORED, by=("date", "updated_on"), dropping=UNUSED)
         .calendar("date", month="mes", day="dia_mes", weekday="dia_semana", hour="hora")
         .complete([*Crime.model_fields, "fbi_code"])
     )
@@ -88,10 +90,8 @@ def encoded() -> Any:
     from sklearn.compose import make_column_transformer
     from sklearn.preprocessing import OrdinalEncoder
 
-    codes = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
-    return make_column_transformer(
-        (codes, TEXTS), remainder="passthrough", verbose_feature_names_out=False
-    )
+    codes = (OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1), TEXTS)
+    return make_column_transformer(codes, remainder="passthrough", verbose_feature_names_out=False)
 
 
 def tree(depth: int = 30, leaf: int = 1, criterion: str = "gini", seed: int = 0) -> Any:
@@ -110,10 +110,8 @@ def discriminant(shrinkage: float = 0.01) -> Any:
 
     # The code and its type say all that the description says. In float32, and from covariances
     # instead of a decomposition of all rows, a year takes less than a gigabyte.
-    ones = OneHotEncoder(handle_unknown="ignore", sparse_output=False, dtype="float32")
-    columns = make_column_transformer(
-        (ones, TEXTS[:2]), ("drop", TEXTS[2:]), remainder=StandardScaler()
-    )
+    ones = (OneHotEncoder(handle_unknown="ignore", sparse_output=False, dtype="float32"), TEXTS[:2])
+    columns = make_column_transformer(ones, ("drop", TEXTS[2:]), remainder=StandardScaler())
     return make_pipeline(columns, LinearDiscriminantAnalysis(solver="lsqr", shrinkage=shrinkage))
 
 
