@@ -20,12 +20,13 @@ from timonel.data.portal import read_file
 from timonel.errors import DataRefused
 from timonel.pipeline.run import Outcome
 from timonel.project import Read, load_project
-from timonel.projects.crimes import generated
+from timonel.projects.crimes import FBI, TEXTS, generated
 from timonel.runtime import OnnxModel
 from timonel.signature import Signature
 from timonel.stores.artifacts import fetch_version
 from timonel.tensors import arrays_of_frame
-from timonel.training.evaluate import Evaluation, evaluate
+from timonel.training.design import design_matrix
+from timonel.training.evaluate import Evaluation, evaluate, score_of
 
 Train = Callable[..., Outcome]
 
@@ -289,6 +290,41 @@ def test_two_years_predict_the_next_half_year(
     assert result(home, "lda", later).value >= 0.99
     with TestClient(app_of([PROJECT], home.settings, at_root=True)) as client:
         assert asked(client).json() == BOTH
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize(
+    ("left_out", "least", "most"),
+    [([], 0.999, 1.0), (["iucr"], 0.995, 1.0), (["iucr", "description"], 0.9, 0.96)],
+    ids=["all", "without IUCR", "without IUCR and description"],
+)
+def test_the_code_all_but_contains_the_label_and_so_does_the_description(
+    test_data: Path, left_out: list[str], least: float, most: float
+) -> None:
+    from sklearn.compose import make_column_transformer
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OrdinalEncoder
+    from sklearn.tree import DecisionTreeClassifier
+
+    def year(name: str) -> pl.DataFrame:
+        frame, _ = read_file(test_data / "chicago_crimes" / name)
+        return quality.check(PROJECT.prepared(frame)[0], PROJECT).frame
+
+    before, later = year("crimes_2017.parquet"), year("crimes_2018_jan_jun.parquet")
+    codes = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
+    columns = make_column_transformer(
+        ("drop", left_out),
+        (codes, [name for name in TEXTS if name not in left_out]),
+        remainder="passthrough",
+    )
+    model = make_pipeline(columns, DecisionTreeClassifier(min_samples_leaf=10, random_state=0))
+    X, X_later = (
+        design_matrix(PROJECT.columns, arrays_of_frame(PROJECT.columns, frame))
+        for frame in (before, later)
+    )
+    model.fit(X, before["fbi_code"].to_list())
+    found = score_of("f1_weighted", later["fbi_code"], model.predict(X_later), FBI.split(","))
+    assert least <= found <= most
 
 
 def result(home: Home, model: str, frame: pl.DataFrame) -> Evaluation:
