@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from timonel.data.pictures import enlarge
-from timonel.project import Project, load_project
+from timonel.project import Project, Read, load_project
 from timonel.serving.upkeep import Upkeep
 from timonel.serving.worker import worker_app
 from timonel.settings import Settings
@@ -22,7 +22,7 @@ from timonel.stores.artifacts import save_version
 from timonel.stores.database import Database
 from timonel.stores.objects import ObjectStore
 from timonel.stores.versions import Version, Versions
-from timonel.tensors import Arrays
+from timonel.tensors import Arrays, arrays_of_frame
 from timonel.training.design import design_matrix
 from timonel.training.export import Exported, to_onnx
 
@@ -30,6 +30,7 @@ __all__ = [
     "app_of",
     "deploy",
     "deploy_digits",
+    "deploy_embedded",
     "deploy_trained",
     "digit_rows",
     "home_at",
@@ -108,6 +109,20 @@ def deploy_digits(
         content, binding = tiny_digits().content, tiny_digits().binding
     project = load_project("digits")
     return store_version(project, settings, model, content, range(10), binding, number=number)
+
+
+def deploy_embedded(
+    project: Project, settings: Settings, *, rows: int = 3_000, number: int = 1
+) -> None:
+    """Train each model once, unsearched, on rows that ship with the project; make it champion."""
+    source: Any = project.source
+    read = source.sources[-1].read(Read(None, settings.cache_folder, settings.database_url))
+    prepared, _ = project.prepared(read.frame)
+    frame = prepared.head(rows)
+    arrays, labels = arrays_of_frame(project.columns, frame), frame[project.target].to_list()
+    for model in project.models:
+        recipe: Any = model.recipe
+        deploy_trained(project, settings, recipe(), arrays, labels, model=model.name, number=number)
 
 
 def store_version(

@@ -148,13 +148,18 @@ class Traffic:
     """Clients that ask without a pause; acknowledged prediction ids and failures are kept."""
 
     def __init__(
-        self, server: Server | Supervisor, path: str = "/predict", clients: int = 3
+        self,
+        server: Server | Supervisor,
+        path: str = "/predict",
+        clients: int = 3,
+        row: object = ROW,
     ) -> None:
         self.acknowledged: list[tuple[str, str]] = []
         self.refused: list[int] = []
         self.broken = 0
         self._address = server.address
         self._path = path
+        self._body = json.dumps(row)
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._ask) for _ in range(clients)]
 
@@ -174,11 +179,10 @@ class Traffic:
         return {version for _, version in self.acknowledged}
 
     def _ask(self) -> None:
-        body = json.dumps(ROW)
         connection = connect(self._address)
         while not self._stop.is_set():
             try:
-                connection.request("POST", self._path, body)
+                connection.request("POST", self._path, self._body)
                 reply = connection.getresponse()
                 reply.read()
             except (OSError, http.client.HTTPException):

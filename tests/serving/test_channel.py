@@ -70,6 +70,8 @@ def test_the_end_of_the_supervisor_is_said_to_all_who_wait(pair: Pair) -> None:
         pair.end.close()
         with pytest.raises(NotReady, match="stopping"):
             await waiting
+        with pytest.raises(NotReady, match="Nobody"):
+            await pair.link.run("penguins", wait=True)
         await pair.link.close()
 
     asyncio.run(talk())

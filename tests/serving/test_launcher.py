@@ -3,6 +3,8 @@
 import json
 import socket
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -150,3 +152,42 @@ def test_a_run_of_another_process_is_refused_too(settings: Settings) -> None:
     )
     with pytest.raises(Busy, match="run-7"):
         Launcher(settings, lambda project, line: None).run(PENGUINS[0])
+
+
+def test_all_who_ask_at_once_hear_of_the_run_of_another_process(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Runs(Database.open(settings.database_url)).start(
+        "penguins",
+        run_id="run-7",
+        who="somebody",
+        pid=1,
+        host=socket.gethostname(),
+        parameters={},
+    )
+    launcher = Launcher(settings, lambda project, line: None)
+    active = Runs.active
+
+    def slowly(runs: Runs, project: str) -> Any:
+        time.sleep(0.1)
+        return active(runs, project)
+
+    monkeypatch.setattr(Runs, "active", slowly)
+
+    def sentence(_: int) -> str:
+        with pytest.raises(Busy) as caught:
+            launcher.run(PENGUINS[0])
+        return str(caught.value)
+
+    with ThreadPoolExecutor(10) as pool:
+        assert all("run-7" in said for said in pool.map(sentence, range(10)))
+
+
+def test_a_listener_that_left_does_not_end_the_run(settings: Settings, command: Any) -> None:
+    command('echo \'{"kind": "run", "run": "run-1", "status": "succeeded", "note": "Good."}\'')
+
+    def gone(project: str, line: str) -> None:
+        raise BrokenPipeError
+
+    ran = Launcher(settings, gone).run(PENGUINS[0])
+    assert ran == Ran(0, "run-1", "succeeded", "Good.")

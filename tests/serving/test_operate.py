@@ -85,7 +85,8 @@ def test_a_pipeline_that_came_to_nothing_is_said_with_its_sentence(
 def test_who_prefers_not_to_wait_gets_a_run_to_watch(client_of: Make) -> None:
     stand = Stand(RunReply(1, 202, "", "run-2"))
     client = client_of(stand)
-    response = client.put("/run-pipeline", headers={"Prefer": "respond-async"})
+    prefers = [("Prefer", "handling=strict"), ("Prefer", "wait=1, Respond-Async")]
+    response = client.put("/run-pipeline", headers=prefers)
     assert response.status_code == 202
     assert response.headers["preference-applied"] == "respond-async"
     assert stand.asked == [("penguins", False)]
@@ -109,6 +110,15 @@ def test_a_page_of_another_site_may_change_nothing(client_of: Make) -> None:
         assert response.status_code == 403
         assert "evil.example" in response.json()["detail"]
     assert stand.asked == []
+
+
+def test_a_site_whose_name_was_given_this_machines_address_may_change_nothing(
+    client_of: Make,
+) -> None:
+    stand = Stand(RunReply(1, 200, ""))
+    headers = {"Origin": "http://evil.example:8000", "Host": "evil.example:8000"}
+    response = client_of(stand).put("/run-pipeline", headers=headers)
+    assert (response.status_code, stand.asked) == (403, [])
 
 
 @pytest.mark.parametrize("origin", ["http://127.0.0.1:8000", "http://127.0.0.1:3000"])

@@ -84,7 +84,9 @@ def test_a_run_that_not_every_worker_follows_is_said(
         (Ran(4, "run-1", "refused", "It is worse."), 409, "It is worse."),
         (Ran(3, "run-1", "failed", "No rows."), 500, "run-1 of penguins failed: No rows."),
         (Busy("Expected no active run of penguins, got run run-9."), 409, "run-9"),
+        (Ran(6, None, "failed", "Got run run-9."), 409, "Got run run-9."),
         (OSError("no processes left"), 503, "no processes left"),
+        (RuntimeError("a bug"), 500, "the log says why"),
     ],
 )
 def test_a_run_that_came_to_nothing_is_answered_with_why(

@@ -1,16 +1,15 @@
 """The contracts of the bundled systems, to the letter; the replies are kept in golden/."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
-from tests.homes import app_of, deploy_digits, digit_rows, home_at
+from tests.homes import app_of, digit_rows, home_at
+from tests.systems.conftest import NAMES
 from tests.systems.exchanges import load, matches, send
 from timonel.project import load_project
-from timonel.signature import Binding
 
 GOLDEN = Path(__file__).parent / "golden"
 EXCHANGES = [
@@ -27,12 +26,28 @@ EXCHANGES = [
 def test_a_golden_request_has_its_golden_reply(
     project: str, exchange: Any, mounted: bool, suffix: str, servers: dict[str, TestClient]
 ) -> None:
-    client = servers["both" if mounted else project]
+    client = servers["all" if mounted else project]
     reply = send(client, exchange, f"/{project}" if mounted else "", suffix)
     assert matches(reply, exchange["reply"])
     if reply.status_code == 200 and exchange["request"]["method"] == "POST":
         assert len(reply.headers["x-prediction-id"]) == 36
         assert reply.headers["x-model-version"].startswith(f"{project}/")
+
+
+@pytest.mark.parametrize("name", ["all", *NAMES])
+def test_the_front_door_welcomes_programs_and_leads_browsers_on(
+    name: str, servers: dict[str, TestClient]
+) -> None:
+    names = list(NAMES) if name == "all" else [name]
+    for path in ("", "/"):
+        welcome = servers[name].get(path)
+        assert welcome.json() == {
+            "message": "Welcome to Timonel.",
+            "projects": names,
+            "documentation": "/docs",
+        }
+        page = servers[name].get(path, headers={"Accept": "text/html,*/*"})
+        assert page.headers["content-type"].startswith("text/html")
 
 
 def test_the_query_id_of_an_upload_is_the_prediction_id(servers: dict[str, TestClient]) -> None:
@@ -58,34 +73,6 @@ def test_a_project_at_the_root_also_answers_under_its_name(servers: dict[str, Te
     }
     reply = servers["penguins"].post("/penguins/predict", json=row)
     assert reply.json() == {"prediction": [0]}
-
-
-def test_the_originals_three_tests_pass_with_the_originals_model(
-    test_data: Path, tmp_path: Path
-) -> None:
-    folder = test_data / "digits_original"
-    samples = json.loads((folder / "test_data.json").read_text())
-    labels = [sample["label"] for sample in samples]
-    settings = home_at(tmp_path)
-    binding = Binding(
-        "image",
-        ("Input3",),
-        shape=(1, 28, 28),
-        high=255.0,
-        label=None,
-        scores="Plus214_Output_0",
-        logits=True,
-        batch=False,
-    )
-    deploy_digits(settings, (folder / "mnist-12-int8.onnx").read_bytes(), binding)
-    with TestClient(app_of([load_project("digits")], settings, at_root=True)) as client:
-        answers = [
-            client.post("/predict", json={"pixels": sample["pixels"]}).json()["prediccion"]
-            for sample in samples
-        ]
-    assert len(answers) == 30
-    assert answers[1] == labels[1]
-    assert answers == labels
 
 
 def test_the_version_that_ships_with_digits_gives_the_golden_replies(tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ class Link:
         Raises:
             NotReady: there is no supervisor to ask, or it ended.
         """
-        if self._writer is None:
+        if self._writer is None or self._reading is None or self._reading.done():
             raise NotReady(
                 "Nobody runs pipelines for this server.", remedy=f"Run: timonel run {project}"
             )

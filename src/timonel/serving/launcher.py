@@ -111,6 +111,7 @@ class Launcher:
         try:
             active = Runs(Database.open(self._settings.database_url)).active(project.name)
             if active is not None and not _is_over(active.pid, active.host):
+                going.run = active.id  # for those who are refused because of this very call
                 raise _busy(project.name, active.id)
             return self._carry(project, models, fresh, command, going, named)
         finally:
@@ -166,13 +167,15 @@ class Launcher:
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
                     stderr=errors,
-                    text=True,
+                    encoding="utf-8",
+                    errors="replace",
                     env=os.environ | self._settings.environment_variables(),
                     start_new_session=True,
                 )
             with process:
                 for line in process.stdout or ():
-                    self._tell(project.name, line)
+                    with suppress(OSError):  # a listener that left must not end the run
+                        self._tell(project.name, line)
                     event = _event(line)
                     if event.get("run") and going.run is None:
                         going.run = str(event["run"])

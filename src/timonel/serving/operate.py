@@ -3,6 +3,8 @@
 They are open to this machine only, and closed to pages of other sites.
 """
 
+import asyncio
+import time
 from collections.abc import Sequence
 from ipaddress import ip_address
 from typing import Any
@@ -18,6 +20,9 @@ from timonel.serving.predict import json_response
 from timonel.serving.routing import Routes
 
 __all__ = ["NotAllowed", "add_operate", "check_caller"]
+
+_HEARD_SECONDS = 1.0
+_POLL_SECONDS = 0.05
 
 _RUN = {"type": "object", "properties": {"run": {"type": "string"}, "status": {"type": "string"}}}
 
@@ -35,11 +40,8 @@ def check_caller(request: Request, origins: Sequence[str]) -> None:
         NotAllowed: the caller is another machine, or a page of another site.
     """
     client = request.client.host if request.client else ""
-    try:
-        near = ip_address(client).is_loopback
-    except ValueError:  # a test's client, or a Unix socket
-        near = client in ("", "testclient")
-    if not near:
+    # Without an address: a test's client, or a Unix socket.
+    if not (client in ("", "testclient") or _is_near(client)):
         raise NotAllowed(
             f"Expected a caller on this machine, got {client}.",
             remedy="Ask for it on the machine that serves.",
@@ -47,8 +49,18 @@ def check_caller(request: Request, origins: Sequence[str]) -> None:
     origin = request.headers.get("origin")
     if origin is None or origin in origins:
         return
-    if urlsplit(origin).netloc != request.headers.get("host"):
+    page = urlsplit(origin)
+    # A site can give its own name this machine's address, and then its page has the same host.
+    if page.netloc != request.headers.get("host") or not _is_near(page.hostname or ""):
         raise NotAllowed(f"Expected a page of this server, got one of {origin}.")
+
+
+def _is_near(host: str) -> bool:
+    """Whether a host is this machine, by a name that nobody else can take."""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def add_operate(
@@ -84,7 +96,7 @@ def _add_pipeline(
         `Prefer: respond-async` the answer is 202 and a run to watch.
         """
         check_caller(request, origins)
-        if "respond-async" in request.headers.get("prefer", ""):
+        if "respond-async" in ",".join(request.headers.getlist("prefer")).lower():
             reply = await operator.run(project.name, wait=False)
             return _begun(project, reply, {"Preference-Applied": "respond-async"})
         reply = await operator.run(project.name, wait=True)
@@ -123,9 +135,15 @@ def _add_runs(
 
     async def one(run: str) -> Response:
         """One of the newest runs."""
-        for found in routes.runs(project.name):
-            if found.run == run:
-                return json_response(_shown(found))
+        # A worker hears of a run a moment after the one who began it.
+        deadline = time.monotonic() + _HEARD_SECONDS
+        while True:
+            for found in routes.runs(project.name):
+                if found.run == run:
+                    return json_response(_shown(found))
+            if time.monotonic() > deadline:
+                break
+            await asyncio.sleep(_POLL_SECONDS)
         return json_response(
             {"detail": f"There is no run {run!r} among the newest of {project.name}."}, 404
         )

@@ -1,11 +1,12 @@
 """Runs that somebody asks a server for, answered when their outcome serves."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from timonel.errors import NotFound, TimonelError
+from timonel.errors import Busy, NotFound, TimonelError
 from timonel.project import Project
 from timonel.serving.channel import AskRun, RunReply
 from timonel.serving.launcher import Launcher, Ran
@@ -15,6 +16,8 @@ from timonel.stores.database import Database
 from timonel.stores.versions import Versions
 
 __all__ = ["PipelineOperator"]
+
+_log = logging.getLogger(__name__)
 
 _FOLLOW_SECONDS = 30.0
 _POLL_SECONDS = 0.05
@@ -78,11 +81,14 @@ class PipelineOperator:
             answer = RunReply(ask.ticket, error.status, str(error))
         except OSError as error:
             answer = RunReply(ask.ticket, 503, f"The run could not be started: {error}.")
+        except Exception:  # noqa: BLE001 (without a reply the caller would wait for ever)
+            _log.exception("A run of %s was not carried out", ask.project)
+            answer = RunReply(ask.ticket, 500, "The run was not carried out; the log says why.")
         if not began.is_set():
             reply(answer)
 
     def _reply_to(self, ask: AskRun, project: Project, ran: Ran) -> RunReply:
-        if ran.code == _REFUSED:
+        if ran.code in (_REFUSED, Busy.exit_code):  # busy: another began in the same moment
             return RunReply(ask.ticket, 409, ran.sentence, ran.run)
         if ran.code != 0:
             sentence = f"Run {ran.run or ''} of {project.name} {ran.status}: {ran.sentence}"
