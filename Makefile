@@ -42,7 +42,7 @@ format: install-dev ## Format the code and mend what can be mended
 
 lock: install-dev ## Write requirements/*.lock anew (ARGS=--upgrade takes newer versions)
 	$(COMPILE) $(ARGS) --extra train pyproject.toml requirements/build.in -o requirements/run.lock
-	$(COMPILE) $(ARGS) --extra train --extra redis --extra dev --constraint requirements/run.lock \
+	$(COMPILE) $(ARGS) --extra train --extra redis --extra notebooks --extra dev --constraint requirements/run.lock \
 		pyproject.toml requirements/build.in -o requirements/dev.lock
 
 clean: ## Remove the environment and what the tools left; keeps the home (.timonel)

@@ -28,7 +28,11 @@ from timonel.signature import Signature
 from timonel.stores.registry import Registry
 
 ROOT = Path(__file__).parents[1]
-PAGES = ["README.md", *sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md"))]
+PAGES = [
+    "README.md",
+    *sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")),
+    *sorted(f"docs/systems/{page.name}" for page in (ROOT / "docs" / "systems").glob("*.md")),
+]
 WRITTEN = [ROOT / page for page in (*PAGES, "CONTRIBUTING.md", "CHANGELOG.md")]
 
 _BLOCK = re.compile(r"^```(\w+)(?: ([^\n]*))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -82,6 +86,8 @@ class Shell:
             if _SERVES.match(adapted):
                 self._serve(adapted, said)
                 continue
+            if command.startswith("rm "):  # a page says to stop the server before
+                self.close()
             printed, deadline = self._printed(adapted), time.monotonic() + _PATIENCE
             # What was answered reaches an export a moment later.
             while (
@@ -182,6 +188,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     binding = Signature.from_json((network / "signature.json").read_bytes()).binding
     for model in ("cnn", "clf"):
         homes.deploy_digits(settings, content, binding, model=model)
+    for name in ("crimes", "titanic"):
+        homes.deploy_embedded(load_project(name), settings)
     Registry.open(settings.registry_url)  # once here is sooner than once a page
     return settings.root
 
@@ -193,7 +201,7 @@ def shell(trained: Path, tmp_path: Path) -> Iterator[Shell]:
         pytest.skip("the pages' requests are made with curl, which is not installed")
     folder = tmp_path / "clone"
     folder.mkdir()
-    for name in ("docs", "README.md"):
+    for name in ("docs", "examples", "README.md"):
         (folder / name).symlink_to(ROOT / name)
     shutil.copytree(trained, folder / ".timonel")
     shell = Shell(folder, folder / ".timonel")
