@@ -2,6 +2,7 @@
 
 import inspect
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,7 +49,10 @@ class Work:
         """The estimator fitted on all rows, and the seconds it took."""
         started = time.perf_counter()
         estimator = self._build(parameters)
-        estimator.fit(*self._augmented(self.X, self.y, len(self.folds)))
+        with warnings.catch_warnings():
+            # How many passes are enough is the recipe's choice; the score tells if they were.
+            warnings.filterwarnings("ignore", "Stochastic Optimizer: Maximum iterations")
+            estimator.fit(*self._augmented(self.X, self.y, len(self.folds)))
         return estimator, time.perf_counter() - started
 
     def score_held(self, estimator: Any) -> float:
