@@ -182,5 +182,5 @@ def test_digit_pictures_are_drawn_and_read(place: Path) -> None:
     printed = executed("digit_pictures", place)
     right = int(printed.partition(" of 12 are right")[0].rpartition("\n")[2])
     assert right >= 9
-    with (place / "pictures" / "labels.csv").open() as file:
+    with (place / "home" / "pictures" / "labels.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 12

@@ -101,7 +101,8 @@ def test_every_requirement_of_a_lock_has_a_hash(lock: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lock", "extras"), [("run.lock", ["train"]), ("dev.lock", ["train", "redis", "notebooks", "dev"])]
+    ("lock", "extras"),
+    [("run.lock", ["train"]), ("dev.lock", ["train", "redis", "notebooks", "dev"])],
 )
 def test_a_lock_holds_what_is_declared(
     project: dict[str, Any], lock: str, extras: list[str]
