@@ -145,7 +145,7 @@ def serving(names: Sequence[str], settings: Settings, *, workers: int = 2) -> It
 
 
 class Traffic:
-    """Clients that ask without a pause; acknowledged prediction ids and failures are kept."""
+    """Clients that ask, `pause` seconds apart; acknowledged ids and failures are kept."""
 
     def __init__(
         self,
@@ -153,6 +153,7 @@ class Traffic:
         path: str = "/predict",
         clients: int = 3,
         row: object = ROW,
+        pause: float = 0.0,
     ) -> None:
         self.acknowledged: list[tuple[str, str]] = []
         self.refused: list[int] = []
@@ -160,6 +161,7 @@ class Traffic:
         self._address = server.address
         self._path = path
         self._body = json.dumps(row)
+        self._pause = pause
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._ask) for _ in range(clients)]
 
@@ -195,6 +197,7 @@ class Traffic:
                 self.acknowledged.append((headers["X-Prediction-Id"], headers["X-Model-Version"]))
             else:
                 self.refused.append(reply.status)
+            self._stop.wait(self._pause)
         connection.close()
 
 

@@ -141,7 +141,7 @@ def test_a_completed_pipeline_serves_everywhere_and_no_prediction_failed_meanwhi
     settings = made()
     with serving(["titanic"], settings) as server:
         assert answering(server, 5) == {"titanic/lr@0"}
-        with Traffic(server, row=TWO, clients=1) as traffic:
+        with Traffic(server, row=TWO, pause=0.01) as traffic:
             status, body, headers = ask(server, "PUT", "/run-pipeline")
             assert (status, body) == (200, {"msg": "Completed pipeline."}), (body, server.said())
             assert answering(server) == {"titanic/lr@1"}
@@ -157,7 +157,7 @@ def test_while_a_run_is_held_open_every_other_is_refused_with_its_name_and_all_i
     with serving(["titanic"], settings) as server, ThreadPoolExecutor(100) as pool:
         status, begun, _ = ask(server, "POST", "/api/projects/titanic/runs")
         assert (status, begun["status"]) == (202, "running"), (begun, server.said())
-        with held(settings) as run, Traffic(server, row=TWO) as traffic:
+        with held(settings) as run, Traffic(server, row=TWO, pause=0.01) as traffic:
             assert run.id == begun["run"]
             asked = pool.map(lambda _: ask(server, "PUT", "/run-pipeline"), range(100), timeout=60)
             others = [*asked, ask(server, "POST", "/api/projects/titanic/runs")]
@@ -255,7 +255,7 @@ def test_twenty_runs_in_a_row_each_end_in_a_new_champion_or_a_clear_sentence(mad
     settings = made()
     with serving(["titanic"], settings) as server, read_out(server):
         (serves,) = answering(server, 5)
-        with Traffic(server, row=TWO, clients=1) as traffic:
+        with Traffic(server, row=TWO, pause=0.01) as traffic:
             for _ in range(20):
                 status, body, _ = ask(server, "PUT", "/run-pipeline")
                 (after,) = answering(server)
