@@ -14,9 +14,10 @@ from typing import Any
 
 from timonel.errors import ArtifactError, DefinitionError, NotFound, ParityError
 from timonel.ids import Ids
-from timonel.pipeline.candidate import Judged, judge, write_files
 from timonel.pipeline.context import Context
 from timonel.pipeline.foreign import folder_digest, graph_of
+from timonel.pipeline.judge import Judged, judge
+from timonel.pipeline.register import write_files
 from timonel.pipeline.rows import ingest, split_rows, validate
 from timonel.pipeline.runner import Event, Report, Runner
 from timonel.project import Model, Project

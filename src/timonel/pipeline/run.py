@@ -7,11 +7,13 @@ from typing import Any, Literal
 
 from timonel.errors import NotFound
 from timonel.ids import Ids
-from timonel.pipeline.candidate import judge, register, train, unchanged
 from timonel.pipeline.context import Context
+from timonel.pipeline.judge import judge
 from timonel.pipeline.layout import lay_out
+from timonel.pipeline.register import register
 from timonel.pipeline.rows import ingest, split_rows, validate
 from timonel.pipeline.runner import Event, Runner
+from timonel.pipeline.train import train, unchanged
 from timonel.project import Model, Project
 from timonel.settings import Settings
 from timonel.stores.database import Database

@@ -1,0 +1,111 @@
+"""A candidate on the held-out rows, beside the champion of the moment."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from timonel.pipeline.context import Context, Part, indices
+from timonel.pipeline.runner import Report, Runner
+from timonel.project import Model
+from timonel.runtime import OnnxModel
+from timonel.signature import Label, Signature, compatible
+from timonel.stores.artifacts import fetch_version
+from timonel.stores.versions import Version
+from timonel.training import gate as gates
+from timonel.training.evaluate import Evaluation, evaluate
+
+__all__ = ["Judged", "judge"]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A candidate's results on the held-out rows, the gate's decision, and whom it was held to."""
+
+    evaluation: Evaluation
+    decision: gates.Decision
+    champion: Version | None
+
+    @property
+    def passed(self) -> bool:
+        """Whether it may become champion."""
+        return self.decision.passed
+
+
+def judge(
+    runner: Runner,
+    context: Context,
+    model: Model,
+    split: Mapping[str, Any],
+    trained: Mapping[str, Any],
+    seed: int,
+) -> Judged:
+    """Evaluate the candidate on the test rows, beside the champion of this moment."""
+    project = context.project
+    found: list[Judged] = []
+
+    def act(report: Report) -> Mapping[str, Any]:
+        test = context.part(split["key"], "test")
+        signature = Signature.from_json(trained["signature"].encode())
+        classes = _all_classes(context.classes(split["key"]), signature.classes, test.y)
+        content = context.objects.get(trained["onnx_key"])
+        predicted, scores = _answers(content, signature, test, classes)
+        y = indices(test.y, classes)
+        evaluation = evaluate(y, predicted, scores, classes, model.metric, seed=seed)
+        champion = context.versions.champion(project.name, model.name)
+        held = _held(context, champion, signature, test, classes) if champion else None
+        decision = gates.judge(
+            project.gate,
+            candidate=gates.Held("the candidate", predicted),
+            champion=held,
+            metric=model.metric,
+            y=y,
+            classes=classes,
+            spread=trained.get("spread"),
+            champion_spread=champion.metrics.get("spread") if champion and held else None,
+            seed=seed,
+        )
+        found.append(Judged(evaluation, decision, champion))
+        return {
+            "evaluation": evaluation.to_dict(),
+            "passed": decision.passed,
+            "evidence": decision.evidence,
+            "note": decision.sentence,
+        }
+
+    runner.step(f"evaluate/{model.name}", act)
+    return found[0]
+
+
+def _held(
+    context: Context,
+    champion: Version,
+    signature: Signature,
+    test: Part,
+    classes: tuple[Label, ...],
+) -> gates.Held | None:
+    """The champion's answers on the same rows; None when it takes other fields by now."""
+    folder = fetch_version(champion.digest, context.objects, context.settings.serving_folder)
+    former = Signature.from_json((folder / "signature.json").read_bytes())
+    if any(d.breaking for d in compatible(signature, former)):
+        return None
+    content = (folder / "model.onnx").read_bytes()
+    predicted, _ = _answers(content, former, test, classes)
+    return gates.Held(champion.label, predicted)
+
+
+def _answers(
+    content: bytes, signature: Signature, part: Part, classes: tuple[Label, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """A graph's answers as indices into `classes`, and its probabilities in their order."""
+    graph = OnnxModel(content, signature, threads=0)
+    own, scores = graph.predict(part.arrays)
+    place = np.array([classes.index(label) for label in signature.classes], dtype=np.int64)
+    spread = np.zeros((len(own), len(classes)), np.float32)
+    spread[:, place] = scores
+    return place[own], spread
+
+
+def _all_classes(*lists: Any) -> tuple[Label, ...]:
+    return tuple(dict.fromkeys(label for labels in lists for label in labels))
