@@ -250,9 +250,12 @@ class Supervisor:
         return _Worker(number, process, channel, time.monotonic())
 
     def _all_serve(self, labels: frozenset[str]) -> bool:
-        """Whether every worker that answers serves the versions of these labels."""
+        """Whether every worker serves the versions of these labels.
+
+        One that is starting counts as well: it may answer before this process hears of it.
+        """
         workers = [slot.worker for slot in self._slots if slot.worker]
-        return all(labels <= worker.channel.serves for worker in workers if worker.is_ready)
+        return all(labels <= worker.channel.serves for worker in workers)
 
     def _forget(self, worker: _Worker, metrics_folder: Path) -> None:
         worker.channel.close()
