@@ -156,8 +156,11 @@ def measured(way: str, source: Path) -> tuple[float, float]:
 
 def main() -> None:
     """Measure all ways in turn, and print them beside the first."""
-    root = Path(os.environ.get("TIMONEL_DATA", Path(__file__).parents[3] / "shared" / "data"))
+    default = Path(__file__).parents[3] / "shared" / "data"
+    root = Path(os.environ.get("TIMONEL_TEST_DATA", default))
     source = Path(sys.argv[1]) if len(sys.argv) > 1 else root / FILE
+    if not source.is_file():
+        sys.exit(f"Expected a year of crimes at {source}; set TIMONEL_TEST_DATA or name a file.")
     results: dict[str, list[tuple[float, float]]] = {way: [] for way in WAYS}
     for _ in range(ROUNDS):
         for way in WAYS:
