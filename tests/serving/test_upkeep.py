@@ -1,6 +1,8 @@
 """What the supervisor keeps up beside the workers."""
 
 import asyncio
+import socket
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -71,6 +73,19 @@ def test_a_first_start_knows_no_champion_and_says_how_far_the_run_is(
         until(lambda: told(settings).runs[0] == Progress("penguins", "r1", "succeeded", "done"))
     finally:
         upkeep.stop()
+
+
+def test_a_run_whose_process_was_killed_is_not_waited_for(
+    settings: Settings, penguins: Project
+) -> None:
+    runs = Runs(Database.open(settings.database_url))
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    here = socket.gethostname()
+    runs.start("penguins", run_id="r1", who="test", pid=ended.pid, host=here, parameters={})
+    upkeep = following(settings, penguins)
+    upkeep.follow()
+    assert upkeep.state.runs == (Progress("penguins", "r1", "failed", "its process ended"),)
 
 
 def test_a_version_that_ships_with_a_project_serves_until_there_is_another(

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -109,8 +110,9 @@ class Launcher:
             other.named.wait(_NAMED_SECONDS)
             raise _busy(project.name, other.run or "another run")
         try:
-            active = Runs(Database.open(self._settings.database_url)).active(project.name)
-            if active is not None and not _is_over(active.pid, active.host):
+            runs = Runs(Database.open(self._settings.database_url))
+            active = runs.active(project.name)
+            if active is not None and not runs.is_over(active, socket.gethostname()):
                 going.run = active.id  # for those who are refused because of this very call
                 raise _busy(project.name, active.id)
             return self._carry(project, models, fresh, command, going, named)
@@ -200,12 +202,3 @@ def _busy(project: str, run: str) -> Busy:
     return Busy(
         f"Expected no active run of {project}, got run {run}.", remedy="Try again when it ended."
     )
-
-
-def _is_over(pid: int, host: str) -> bool:
-    """Whether a run's process of this host is gone; the next run then closes its record."""
-    import socket
-
-    from timonel.stores.runs import process_lives
-
-    return host == socket.gethostname() and not process_lives(pid)

@@ -6,6 +6,7 @@ the state that workers read, and tries again.
 
 import logging
 import os
+import socket
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from timonel.stores.aliases import Promotions, Wish
 from timonel.stores.artifacts import fetch_version, save_version
 from timonel.stores.database import Database
 from timonel.stores.objects import ObjectStore
-from timonel.stores.runs import Runs
+from timonel.stores.runs import Run, Runs
 from timonel.stores.segments import Segments
 from timonel.stores.versions import EMBEDDED, Versions
 from timonel.stores.versions import State as VersionState
@@ -164,7 +165,7 @@ class Upkeep:
     def _progress(self, database: Database) -> tuple[Progress, ...]:
         runs = Runs(database)
         return tuple(
-            Progress(project.name, run.id, run.status, run.reason or _step_of(runs, run.id))
+            _progress_of(runs, run)
             for project in self._projects
             for run in runs.list(project.name, _NEWEST_RUNS)
         )
@@ -197,6 +198,13 @@ class Upkeep:
             if exported and exported.note and exported.new:
                 _log.warning("%s", exported.note)
         self._export_trouble = trouble
+
+
+def _progress_of(runs: Runs, run: Run) -> Progress:
+    """How far a run is; one whose process was killed is not waited for."""
+    if run.status == "running" and runs.is_over(run, socket.gethostname()):
+        return Progress(run.project, run.id, "failed", "its process ended")
+    return Progress(run.project, run.id, run.status, run.reason or _step_of(runs, run.id))
 
 
 def _step_of(runs: Runs, run: str) -> str:

@@ -92,8 +92,7 @@ class Runs:
         now = self._database.clock()
         with self._database.begin() as connection:
             if (other := _active(connection, project)) is not None:
-                gone = other.host == host and not self._lives(other.pid)
-                if not gone and now - other.beat <= _SILENCE:
+                if not self.is_over(other, host):
                     raise Busy(
                         f"Expected no active run of {project}, got run {other.id}, started by "
                         f"{other.who} (process {other.pid} on {other.host}).",
@@ -116,6 +115,14 @@ class Runs:
             connection.execute(insert(tables.runs).values(**vars(run)))
             _record(connection, run, None, "running", who, now, {"parameters": run.parameters})
         return run
+
+    def is_over(self, run: Run, host: str) -> bool:
+        """Whether a run that counts as running is not: its process is gone from `host`, or silent.
+
+        Nobody closed its record; the project's next run does.
+        """
+        gone = run.host == host and not self._lives(run.pid)
+        return gone or self._database.clock() - run.beat > _SILENCE
 
     def beat(self, run_id: str) -> None:
         """Say that the run's process lives. Raises RunFailed when the run has been ended."""
