@@ -9,12 +9,14 @@ from starlette.requests import Request
 from starlette.testclient import TestClient
 
 from timonel.project import load_project
+from timonel.serving.answer import Answerer
 from timonel.serving.app import build_app
 from timonel.serving.channel import RunReply
 from timonel.serving.metrics import Metrics
 from timonel.serving.operate import NotAllowed, check_caller
 from timonel.serving.predict import Predictor
 from timonel.serving.routing import Routes
+from timonel.serving.rows import RowReader
 from timonel.serving.state import Progress, State
 
 PENGUINS = load_project("penguins")
@@ -38,12 +40,14 @@ def client_of(tmp_path: Any) -> Callable[[Stand], TestClient]:
         routes = Routes([PENGUINS], tmp_path)
         routes.follow(State(runs=(Progress("penguins", "run-2", "running", "step train/rf"),)))
         predictor = Predictor(
-            PENGUINS,
-            routes,
-            lambda entry: pytest.fail("nothing is predicted here"),
-            Metrics(),
+            Answerer(
+                PENGUINS,
+                routes,
+                lambda entry: pytest.fail("nothing is predicted here"),
+                Metrics(),
+            ),
+            RowReader(PENGUINS, 10),
             max_body=1_000,
-            max_rows=10,
             max_pixels=1_000,
         )
         app: FastAPI = build_app(

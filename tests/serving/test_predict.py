@@ -21,9 +21,11 @@ from tests.serving.boats import FEMALE, MALE, boat, launch
 from timonel.contract import Answer
 from timonel.errors import JournalFull
 from timonel.project import Project, load_project
+from timonel.serving.answer import Answerer, Entry
 from timonel.serving.metrics import Metrics
-from timonel.serving.predict import Entry, Predictor
+from timonel.serving.predict import Predictor
 from timonel.serving.routing import Routes
+from timonel.serving.rows import RowReader
 from timonel.serving.state import read_state
 from timonel.settings import Settings
 
@@ -183,18 +185,16 @@ def alone(tmp_path: Path, desk: Desk, **given: Any) -> Iterator[tuple[TestClient
     routes.follow(state)
     ids = iter(uuid.UUID(int=n) for n in range(1, 1000))
     ticks = iter(range(10_000))
-    predictor = Predictor(
+    answerer = Answerer(
         project,
         routes,
         desk,
         metrics,
-        max_body=5_000,
-        max_rows=10,
-        max_pixels=1_000,
         ids=lambda: next(ids),
         clock_ns=lambda: 42,
         timer=lambda: next(ticks) / 4,
     )
+    predictor = Predictor(answerer, RowReader(project, 10), max_body=5_000, max_pixels=1_000)
 
     async def predict(request: Request) -> Response:
         return await predictor(request)
@@ -216,7 +216,7 @@ def test_what_is_answered_is_recorded_before_the_reply_with_its_id_and_time(
     (entry,) = desk.entries
     assert reply.headers["x-prediction-id"] == str(uuid.UUID(int=1))
     assert (entry.id, entry.time_ns, entry.via) == (uuid.UUID(int=1).bytes, 42, "json")
-    assert [dict(row) for row in entry.rows] == [ROW]
+    assert entry.inputs.values() == [tuple(ROW.values())]
     served, indices, scores = entry.answers[0]
     assert (served.label, list(indices), scores.shape) == ("penguins/rf@1", [0], (1, 3))
     text = metrics.render().decode()

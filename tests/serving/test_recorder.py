@@ -12,7 +12,7 @@ from tests.serving.boats import FEMALE, MALE, boat, launch
 from timonel.journal.append import Journal
 from timonel.journal.records import Reading, Record, image_values, read
 from timonel.project import Project, load_project
-from timonel.serving.predict import Entry
+from timonel.serving.answer import Entry
 from timonel.serving.recorder import JournalRecorder
 from timonel.serving.routing import Routes, Served
 from timonel.serving.rows import RowReader
@@ -50,7 +50,9 @@ def test_rows_answers_and_what_explains_them_are_kept(tmp_path: Path) -> None:
     answers = [
         (version, [1, 0], np.array([[0.25, 0.75], [0.5, 0.5]], np.float32)) for version in versions
     ]
-    entry = Entry(uuid.UUID(int=5).bytes, 7, project, [r.__dict__ for r in rows], answers, "json")
+    entry = Entry(
+        uuid.UUID(int=5).bytes, 7, project, reader.inputs(rows, single=False), answers, "json"
+    )
     reading, records = written(tmp_path / "journal", entry, entry)
     assert sorted(meta.version for meta in reading.metas.values()) == ["boat/m1@1", "boat/m2@1"]
     assert len(records) == 2
@@ -71,9 +73,17 @@ def test_a_picture_is_kept_as_its_bytes_and_one_with_fractions_exactly(
 ) -> None:
     project = load_project("digits")
     version = served(project, home)[0]
+    reader = RowReader(project, 10)
     whole = np.arange(784, dtype=np.float32) % 256
     entries = [
-        Entry(bytes(16), 1, project, [{"pixels": pixels}], [(version, [3], np.ones((1, 10)))], "j")
+        Entry(
+            bytes(16),
+            1,
+            project,
+            reader.inputs([reader.of_picture(pixels)], single=True),
+            [(version, [3], np.ones((1, 10)))],
+            "j",
+        )
         for pixels in (whole, whole / 255)
     ]
     reading, records = written(tmp_path, *entries)

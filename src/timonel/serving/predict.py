@@ -1,56 +1,26 @@
-"""A request's straight walk: bytes → validate → route → run → journal → reply."""
+"""The native protocol: a JSON body or a picture's form in, the contract's reply out."""
 
-import time
-import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Any
 
 import anyio
 import anyio.to_thread
 import msgspec
-import numpy as np
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from timonel.contract import Answer
 from timonel.errors import BadRequest, BodyTooLarge, NotReady, TimonelError
-from timonel.ids import Ids
-from timonel.project import Project
-from timonel.serving.cache import AnswerCache
-from timonel.serving.metrics import Metrics
-from timonel.serving.routing import Routes, Served
+from timonel.serving.answer import Answerer
 from timonel.serving.rows import RowReader, refusal_of
-from timonel.tensors import Arrays, picture_of
+from timonel.tensors import picture_of
 
-__all__ = ["Entry", "Predictor", "Recorder", "json_response"]
+__all__ = ["Predictor", "json_response"]
 
 # A decoded picture takes hundreds of megabytes at worst: more at once than this would be felt.
 _PICTURES_AT_ONCE = 2
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What the journal is told of one answered request."""
-
-    id: bytes
-    time_ns: int
-    project: Project
-    rows: Sequence[Mapping[str, Any]]
-    answers: Sequence[tuple[Served, Sequence[int], np.ndarray]]
-    via: str
-
-
-class Recorder(Protocol):
-    """Writes an entry down; the reply leaves only when that is done."""
-
-    def __call__(self, entry: Entry) -> Awaitable[None]:
-        """Raises JournalFull when it cannot, and answers must not go unrecorded."""
-        ...
 
 
 def json_response(
@@ -64,31 +34,14 @@ class Predictor:
     """Answers `POST …/predict` of one project."""
 
     def __init__(
-        self,
-        project: Project,
-        routes: Routes,
-        record: Recorder,
-        metrics: Metrics,
-        *,
-        max_body: int,
-        max_rows: int,
-        max_pixels: int,
-        cache: AnswerCache | None = None,
-        ids: Callable[[], uuid.UUID] | None = None,
-        clock_ns: Callable[[], int] = time.time_ns,
-        timer: Callable[[], float] = time.perf_counter,
+        self, answerer: Answerer, reader: RowReader, *, max_body: int, max_pixels: int
     ) -> None:
-        self.project = project
-        self.reader = RowReader(project, max_rows)
-        self._routes = routes
-        self._record = record
-        self._metrics = metrics
+        self.project = answerer.project
+        self.reader = reader
+        self._answerer = answerer
         self._max_body = max_body
         self._max_pixels = max_pixels
-        self._cache = cache
-        self._ids = ids or Ids()
-        self._clock_ns = clock_ns
-        self._timer = timer
+        self._timer = answerer.timer
         self._pictures = anyio.CapacityLimiter(_PICTURES_AT_ONCE)
 
     async def __call__(self, request: Request) -> Response:
@@ -106,14 +59,17 @@ class Predictor:
             status = 400
             response = Response(status_code=status)
         finally:
-            self._metrics.request(self.project.name, status, self._timer() - started)
+            self._answerer.metrics.request(self.project.name, status, self._timer() - started)
         return response
 
     async def _json(self, request: Request, started: float) -> Response:
         try:
             rows, single = self.reader.read(await _read_body(request, self._max_body))
-            models = self._models(request.query_params.get("model"))
-            answer, headers = await self._answer(rows, single, models, "json", started, self._ids())
+            inputs = self.reader.inputs(rows, single=single)
+            models = self._answerer.models(request.query_params.get("model"))
+            answer, headers = await self._answerer.answer(
+                inputs, models, "json", started, self._answerer.new_id()
+            )
             content = self.project.contract.reply(answer)
         except ValidationError as error:
             status, refusal = refusal_of(error)
@@ -124,11 +80,15 @@ class Predictor:
 
     async def _picture(self, request: Request, started: float) -> Response:
         upload = self.project.contract.upload
-        identifier = self._ids()
+        identifier = self._answerer.new_id()
         try:
             row, model = await self._read_picture(request)
-            answer, headers = await self._answer(
-                [row], True, [self.project.model(model).name], "upload", started, identifier
+            answer, headers = await self._answerer.answer(
+                self.reader.inputs([row], single=True),
+                self._answerer.models(model or self.project.model(None).name),
+                "upload",
+                started,
+                identifier,
             )
             content = (upload.reply if upload else self.project.contract.reply)(answer)
             return json_response(content, headers=headers)
@@ -189,82 +149,6 @@ class Predictor:
             max_pixels=self._max_pixels,
         )
         return self.reader.of_picture(picture_of(column, pixels))
-
-    def _models(self, asked: str | None) -> list[str]:
-        if asked is not None:
-            return [self.project.model(asked).name]
-        return list(self.project.answering)
-
-    async def _answer(
-        self,
-        rows: Sequence[BaseModel],
-        single: bool,
-        models: Sequence[str],
-        via: str,
-        started: float,
-        identifier: uuid.UUID,
-    ) -> tuple[Answer, dict[str, str]]:
-        """The answer, recorded and counted, and what the headers say of it."""
-        served = [self._routes.champion(self.project.name, model) for model in models]
-        arrays = self.reader.arrays(rows)
-        headers = {
-            "X-Prediction-Id": str(identifier),
-            "X-Model-Version": ", ".join(version.label for version in served),
-        }
-        if self._cache is None:
-            results = [(v, *await self._run(v, arrays, len(rows))) for v in served]
-        else:
-            results, headers["X-Cache"] = await self._ask(self._cache, served, arrays, len(rows))
-        answer = Answer(
-            id=headers["X-Prediction-Id"],
-            labels={
-                version.champion.model: [version.model.signature.classes[i] for i in indices]
-                for version, indices, _ in results
-            },
-            scores={version.champion.model: scores for version, _, scores in results},
-            classes={v.champion.model: v.model.signature.classes for v in served},
-            versions={version.champion.model: version.label for version in served},
-            seconds=self._timer() - started,
-            single=single,
-        )
-        if rows:
-            await self._record(
-                Entry(
-                    id=identifier.bytes,
-                    time_ns=self._clock_ns(),
-                    project=self.project,
-                    rows=[row.__dict__ for row in rows],
-                    answers=results,
-                    via=via,
-                )
-            )
-        for version in served:
-            self._metrics.predicted(version.label, len(rows))
-        return answer, headers
-
-    async def _ask(
-        self, cache: AnswerCache, served: Sequence[Served], arrays: Arrays, rows: int
-    ) -> tuple[list[tuple[Served, list[int], np.ndarray]], str]:
-        """The answers by way of the cache, and its outcome: a hit if no model had to run."""
-        results, hit = [], True
-        for version in served:
-            indices, scores, found = await cache.answer(
-                version, arrays, rows, partial(self._run, version, arrays, rows)
-            )
-            results.append((version, indices, scores))
-            hit = hit and found
-        outcome = "hit" if hit else "miss"
-        self._metrics.cached(self.project.name, outcome)
-        return results, outcome
-
-    async def _run(
-        self, version: Served, arrays: Arrays, rows: int
-    ) -> tuple[list[int], np.ndarray]:
-        if version.is_quick(rows):
-            indices, scores = version.model.predict(arrays)
-        else:
-            indices, scores = await anyio.to_thread.run_sync(version.model.predict, arrays)
-        return indices.tolist(), scores
 
 
 class BadForm(BadRequest):

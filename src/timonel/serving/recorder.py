@@ -1,14 +1,11 @@
 """What was answered, as the journal keeps it."""
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any
 
 from timonel.journal.append import Journal
-from timonel.journal.records import Answered, Meta, Record, Value, encode, image_bytes, kinds_of
+from timonel.journal.records import Answered, Meta, Record, encode, kinds_of
 from timonel.project import Project
-from timonel.schema import Column
-from timonel.serving.predict import Entry
+from timonel.serving.answer import Entry
 from timonel.serving.routing import Served
 
 __all__ = ["JournalRecorder"]
@@ -28,12 +25,11 @@ class JournalRecorder:
             if served.label not in self._announced:
                 self._journal.announce(_meta(entry.project, served))
                 self._announced.add(served.label)
-        columns = entry.project.columns
         record = Record(
             id=entry.id,
             time_ns=entry.time_ns,
             project=entry.project.name,
-            rows=[tuple(_value(column, row) for column in columns) for row in entry.rows],
+            rows=list(entry.inputs.values()),
             answers=[
                 Answered(
                     served.champion.model,
@@ -58,11 +54,3 @@ def _meta(project: Project, served: Served) -> Meta:
         classes=served.model.signature.classes,
         text_log=project.text_log,
     )
-
-
-def _value(column: Column, row: Mapping[str, Any]) -> Value:
-    value = row[column.name]
-    if column.image:
-        return image_bytes(value)
-    plain: Value = getattr(value, "value", value)  # an Enum's member is kept as its text
-    return plain

@@ -1,7 +1,9 @@
 """A request's body as rows: one pass of validation, and refusals that say where and what."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -10,11 +12,12 @@ from pydantic_core import ErrorDetails, from_json
 
 from timonel.contract import Contract
 from timonel.errors import BadRequest, BodyTooLarge
+from timonel.journal.records import Value, image_bytes
 from timonel.project import Project
 from timonel.schema import Column
 from timonel.tensors import Arrays, arrays_of
 
-__all__ = ["OutOfRange", "Refusal", "RowReader", "refusal_of"]
+__all__ = ["Inputs", "OutOfRange", "Refusal", "RowReader", "refusal_of"]
 
 _MOST_ERRORS = 20
 _ROWS_AHEAD = re.compile(rb"[\s\[]*+\{")
@@ -24,6 +27,20 @@ class OutOfRange(BadRequest):
     """A number that no model can be given."""
 
     status = 422
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The validated rows of one request: as a model takes them, and as the journal keeps them.
+
+    `values` is asked once, when the answer is recorded; a row's values stand in the order of the
+    project's columns. `single` says that the request was one row and not a list.
+    """
+
+    arrays: Arrays
+    count: int
+    values: Callable[[], Sequence[tuple[Value, ...]]]
+    single: bool
 
 
 class RowReader:
@@ -68,6 +85,18 @@ class RowReader:
             )
         return [self._unwrap(row) for row in rows], False
 
+    def inputs(self, rows: Sequence[BaseModel], *, single: bool) -> Inputs:
+        """What a model and the journal are given of validated rows.
+
+        Raises:
+            OutOfRange: a number is larger than float32 holds.
+        """
+        return Inputs(self.arrays(rows), len(rows), partial(self._values, rows), single)
+
+    def _values(self, rows: Sequence[BaseModel]) -> list[tuple[Value, ...]]:
+        columns = self._columns
+        return [tuple(_value(column, row.__dict__) for column in columns) for row in rows]
+
     def arrays(self, rows: Sequence[BaseModel]) -> Arrays:
         """The rows as a model takes them.
 
@@ -103,6 +132,14 @@ class RowReader:
 
     def _unwrap(self, value: Any) -> BaseModel:
         return cast(BaseModel, value.row if self._contract.under else value)
+
+
+def _value(column: Column, row: Mapping[str, Any]) -> Value:
+    value = row[column.name]
+    if column.image:
+        return image_bytes(value)
+    plain: Value = getattr(value, "value", value)  # an Enum's member is kept as its text
+    return plain
 
 
 def _extra(contract: Contract) -> Literal["forbid", "ignore"]:

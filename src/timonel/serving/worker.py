@@ -18,6 +18,7 @@ from fastapi import FastAPI
 
 from timonel.journal.append import Journal
 from timonel.project import Project, load_project
+from timonel.serving.answer import Answerer
 from timonel.serving.app import build_app
 from timonel.serving.cache import AnswerCache
 from timonel.serving.channel import Link, Supervision
@@ -25,6 +26,7 @@ from timonel.serving.metrics import Metrics
 from timonel.serving.predict import Predictor
 from timonel.serving.recorder import JournalRecorder
 from timonel.serving.routing import Routes
+from timonel.serving.rows import RowReader
 from timonel.serving.state import State, read_state
 from timonel.settings import Settings
 from timonel.stores.answers import Answers, MemoryAnswers, RedisAnswers
@@ -69,14 +71,10 @@ def worker_app(
     }
     predictors = [
         Predictor(
-            project,
-            routes,
-            recorder,
-            metrics,
+            Answerer(project, routes, recorder, metrics, cache=caches.get(project.name)),
+            RowReader(project, settings.max_rows),
             max_body=settings.max_body,
-            max_rows=settings.max_rows,
             max_pixels=settings.max_pixels,
-            cache=caches.get(project.name),
         )
         for project in projects
     ]
