@@ -12,8 +12,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from timonel.errors import BadRequest, BodyTooLarge, NotReady, TimonelError
+from timonel.errors import BadRequest, NotReady, TimonelError
 from timonel.serving.answer import Answerer
+from timonel.serving.body import UnsupportedBody, read_body
 from timonel.serving.rows import RowReader, refusal_of
 from timonel.tensors import picture_of
 
@@ -64,7 +65,7 @@ class Predictor:
 
     async def _json(self, request: Request, started: float) -> Response:
         try:
-            rows, single = self.reader.read(await _read_body(request, self._max_body))
+            rows, single = self.reader.read(await read_body(request, self._max_body))
             inputs = self.reader.inputs(rows, single=single)
             models = self._answerer.models(request.query_params.get("model"))
             answer, headers = await self._answerer.answer(
@@ -157,43 +158,13 @@ class BadForm(BadRequest):
     status = 422
 
 
-class UnsupportedBody(BadRequest):
-    """A content type that the project does not take."""
-
-    status = 415
-
-
-async def _read_body(request: Request, limit: int) -> bytes:
-    """The body's bytes.
-
-    Raises:
-        BodyTooLarge: before more than `limit` bytes were kept.
-    """
-    declared = request.headers.get("content-length", "")
-    size = int(declared) if declared.isdecimal() else 0
-    chunks: list[bytes] = []
-    if size <= limit:
-        size = 0
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size > limit:
-                break
-            chunks.append(chunk)
-    if size > limit:
-        raise BodyTooLarge(
-            f"Expected a body of at most {limit:,} bytes, got {size:,} or more.",
-            remedy="Send less at a time, or raise TIMONEL_MAX_BODY.",
-        )
-    return b"".join(chunks)
-
-
 async def _read_form(request: Request, limit: int) -> FormData:
     """The fields of a multipart form of at most `limit` bytes.
 
     Raises:
         BadRequest: it cannot be read as a form.
     """
-    body = await _read_body(request, limit)
+    body = await read_body(request, limit)
 
     async def receive() -> dict[str, Any]:
         return {"type": "http.request", "body": body, "more_body": False}

@@ -1,0 +1,66 @@
+"""A request's body: read up to a limit, and unpacked where the client packed it."""
+
+import zlib
+
+from starlette.requests import Request
+
+from timonel.errors import BadRequest, BodyTooLarge
+
+__all__ = ["UnsupportedBody", "read_body"]
+
+_WINDOWS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
+
+
+class UnsupportedBody(BadRequest):
+    """A content type or encoding that is not taken."""
+
+    status = 415
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """The body's bytes, unpacked if its `Content-Encoding` is gzip or deflate.
+
+    Raises:
+        BodyTooLarge: before more than `limit` bytes were kept, packed or unpacked.
+        UnsupportedBody: it is packed in another way.
+        BadRequest: it cannot be unpacked.
+    """
+    declared = request.headers.get("content-length", "")
+    size = int(declared) if declared.isdecimal() else 0
+    chunks: list[bytes] = []
+    if size <= limit:
+        size = 0
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > limit:
+                break
+            chunks.append(chunk)
+    if size > limit:
+        raise _too_large(size, limit)
+    body = b"".join(chunks)
+    packed = request.headers.get("content-encoding", "identity").strip().lower()
+    return body if packed in ("identity", "") else _unpacked(body, packed, limit)
+
+
+def _unpacked(body: bytes, packed: str, limit: int) -> bytes:
+    if packed not in _WINDOWS:
+        raise UnsupportedBody(
+            f"Expected a Content-Encoding of {' or '.join(_WINDOWS)} or none, got {packed[:40]!r}."
+        )
+    unpacking = zlib.decompressobj(_WINDOWS[packed])
+    try:
+        content = unpacking.decompress(body, limit + 1)
+    except zlib.error as error:
+        raise BadRequest(f"Expected a body packed with {packed}, got: {error}.") from None
+    if len(content) > limit:
+        raise _too_large(len(content), limit)
+    if not unpacking.eof:
+        raise BadRequest(f"Expected a body packed with {packed}, got one cut short.")
+    return content
+
+
+def _too_large(size: int, limit: int) -> BodyTooLarge:
+    return BodyTooLarge(
+        f"Expected a body of at most {limit:,} bytes, got {size:,} or more.",
+        remedy="Send less at a time, or raise TIMONEL_MAX_BODY.",
+    )
