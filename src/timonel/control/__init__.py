@@ -1,0 +1,1 @@
+"""Signal → decision: when to retrain, and what becomes of a version in a rollout."""
