@@ -8,7 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from tests.stores.conftest import Clock
 from tests.stores.processes import together
-from timonel.errors import BadRequest, NotFound, StoreError
+from timonel.errors import BadRequest, Busy, NotFound, StoreError
 from timonel.stores.database import Database
 from timonel.stores.events import Events
 from timonel.stores.versions import ARROWS, State, Version, Versions
@@ -70,6 +70,71 @@ def test_a_new_champion_retires_the_former_in_one_event_and_one_generation(
         "reason": "better",
         "former": "digits/cnn@1",
     }
+
+
+def test_a_rollback_is_one_change_with_an_event_for_each_version(database: Database) -> None:
+    versions = Versions(database)
+    _crown(versions, 1)
+    _crown(versions, 2)
+    former = versions.former("digits", "cnn")
+    assert former is not None
+    assert former.label == "digits/cnn@1"
+    before = database.generation()
+    bad, good = versions.roll_back(
+        "digits", "cnn", 2, 1, who="ana", reason="slow", evidence={"p99": 0.2}
+    )
+    assert (bad.state, good.state, bad.reason) == ("rolled_back", "champion", "slow")
+    assert versions.champion("digits", "cnn") == good
+    assert database.generation() == before + 1
+    newest, second, *_ = Events(database).list()
+    assert (newest.subject, newest.before, newest.after) == ("digits/cnn@1", "retired", "champion")
+    assert newest.evidence == {"p99": 0.2, "reason": "slow", "former": "digits/cnn@2"}
+    assert (second.subject, second.before, second.after, second.evidence["successor"]) == (
+        "digits/cnn@2",
+        "champion",
+        "rolled_back",
+        "digits/cnn@1",
+    )
+    assert versions.former("digits", "cnn") is None
+
+
+def test_a_rollback_or_promotion_decided_on_another_champion_changes_nothing(
+    database: Database,
+) -> None:
+    versions = Versions(database)
+    _crown(versions, 1)
+    _crown(versions, 2)
+    events = len(Events(database).list())
+    with pytest.raises(Busy, match="Expected @1 to be champion of digits/cnn, got @2"):
+        versions.roll_back("digits", "cnn", 1, 2, who="ana", reason="late")
+    with pytest.raises(Busy, match="got none"):
+        versions.roll_back("digits", "clf", 1, 2, who="ana", reason="late")
+    with pytest.raises(Busy, match="Expected no champion of digits/cnn, got @2"):
+        versions.move("digits", "cnn", 1, "champion", who="ana", reason="late", over=None)
+    with pytest.raises(BadRequest, match="digits/cnn@2, which is champion"):
+        versions.roll_back("digits", "cnn", 2, 2, who="ana", reason="itself")
+    with pytest.raises(NotFound, match="digits/cnn@7"):
+        versions.roll_back("digits", "cnn", 2, 7, who="ana", reason="unknown")
+    assert len(Events(database).list()) == events
+    versions.move("digits", "cnn", 1, "champion", who="ana", reason="in time", over=2)
+
+
+def test_beside_the_champions_are_the_one_before_and_the_newest_challenger(
+    database: Database,
+) -> None:
+    versions = Versions(database)
+    for number in (1, 2, 3):
+        _crown(versions, number)
+    _crown(versions, 1, "clf")
+    versions.move("digits", "cnn", 1, "champion", who="ana", reason="again")
+    for number in (4, 5, 6):
+        _add(versions, number)
+        versions.move("digits", "cnn", number, "challenger", who="ana", reason="r")
+    versions.move("digits", "cnn", 6, "retired", who="ana", reason="never served")
+    # Champions were 1, 2, 3 and 1 again: 3 is the one before, whatever its number.
+    assert [version.label for version in versions.beside()] == ["digits/cnn@5", "digits/cnn@3"]
+    versions.roll_back("digits", "cnn", 1, 3, who="ana", reason="r")
+    assert [version.label for version in versions.beside()] == ["digits/cnn@5", "digits/cnn@2"]
 
 
 def test_a_retired_version_can_come_back(database: Database) -> None:
@@ -192,6 +257,18 @@ class _Machine(RuleBasedStateMachine):
         self.states[model, number] = to
         self.events.append((self._label(model, number), state, to))
         self.generation += "champion" in (state, to)
+
+    @rule(model=st.sampled_from("ab"), to=st.integers(0, 3))
+    def roll_back(self, model: str, to: int) -> None:
+        champions = [n for (m, n), s in self.states.items() if (m, s) == (model, "champion")]
+        if not champions or "champion" not in ARROWS[self.states.get((model, to), "refused")]:
+            return
+        before = self.states[model, to]
+        self.versions.roll_back(self.project, model, champions[0], to, who="w", reason="r")
+        self.states[model, champions[0]], self.states[model, to] = "rolled_back", "champion"
+        self.events.append((self._label(model, champions[0]), "champion", "rolled_back"))
+        self.events.append((self._label(model, to), before, "champion"))
+        self.generation += 1
 
     @invariant()
     def what_is_stored_is_what_must_be(self) -> None:

@@ -4,14 +4,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Connection, and_, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    String,
+    and_,
+    cast,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
-from timonel.errors import BadRequest, NotFound
+from timonel.errors import BadRequest, Busy, NotFound
 from timonel.stores import tables
 from timonel.stores.database import Database, raise_generation
 from timonel.stores.events import record
 
-__all__ = ["ARROWS", "EMBEDDED", "State", "Version", "Versions"]
+__all__ = ["ANY", "ARROWS", "EMBEDDED", "State", "Version", "Versions"]
 
 State = Literal["candidate", "challenger", "champion", "retired", "refused", "rolled_back"]
 """Where a version is in its life; `refused` and `rolled_back` are ends."""
@@ -20,7 +31,7 @@ ARROWS: Mapping[State, tuple[State, ...]] = {
     "candidate": ("challenger", "refused"),
     "challenger": ("champion", "retired", "rolled_back"),
     "champion": ("retired", "rolled_back"),
-    "retired": ("champion",),
+    "retired": ("challenger", "champion"),
     "refused": (),
     "rolled_back": (),
 }
@@ -28,6 +39,9 @@ ARROWS: Mapping[State, tuple[State, ...]] = {
 
 EMBEDDED = 0
 """The number of the version that ships in the package; the registry gives all others."""
+
+ANY = -1
+"""Stands for whichever champion there is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,11 +128,14 @@ class Versions:
         who: str,
         reason: str,
         evidence: Mapping[str, Any] | None = None,
+        over: int | None = ANY,
     ) -> Version:
         """Take a version along one of ARROWS; a new champion retires the former one.
 
         The event's evidence is `evidence` with the reason and, where there is one, the former
-        champion. Raises NotFound for an unknown version, BadRequest for an arrow there is not.
+        champion. `over` is the number of the champion that a new one was compared with, None for
+        none. Raises NotFound for an unknown version, BadRequest for an arrow there is not, Busy
+        when another than `over` is champion.
         """
         with self._database.begin() as connection:
             version = _get(connection, project, model, number)
@@ -131,6 +148,7 @@ class Versions:
             proof = {**(evidence or {}), "reason": reason}
             if to == "champion":
                 former = _champion(connection, project, model)
+                _expect(former, over, f"{project}/{model}")
                 if former is not None:
                     _set(connection, former, "retired", f"{version.label} took its place")
                     proof["former"] = former.label
@@ -148,6 +166,80 @@ class Versions:
                 evidence=proof,
             )
             return _get(connection, project, model, number)
+
+    def roll_back(
+        self,
+        project: str,
+        model: str,
+        number: int,
+        to: int,
+        *,
+        who: str,
+        reason: str,
+        evidence: Mapping[str, Any] | None = None,
+    ) -> tuple[Version, Version]:
+        """Put champion `number` out of service for good and `to` in its place: both, in that order.
+
+        One transaction with an event for each of the two. Raises NotFound for an unknown version,
+        BadRequest when `to` cannot become champion, Busy when `number` is not the champion.
+        """
+        with self._database.begin() as connection:
+            bad = _champion(connection, project, model)
+            _expect(bad, number, f"{project}/{model}")
+            good = _get(connection, project, model, to)
+            if bad is None or "champion" not in ARROWS[good.state]:
+                raise BadRequest(
+                    f"Expected a retired version or a challenger to go back to, got {good.label}, "
+                    f"which is {good.state}.",
+                    remedy="See those there are with: timonel models list",
+                )
+            moves: tuple[tuple[Version, State, dict[str, Any]], ...] = (
+                (bad, "rolled_back", {"successor": good.label}),
+                (good, "champion", {"former": bad.label}),
+            )
+            for version, state, other in moves:
+                _set(connection, version, state, reason)
+                record(
+                    connection,
+                    at=self._database.clock(),
+                    who=who,
+                    kind="version",
+                    subject=version.label,
+                    before=version.state,
+                    after=state,
+                    evidence={**(evidence or {}), "reason": reason, **other},
+                )
+            raise_generation(connection)
+            return _get(connection, project, model, number), _get(connection, project, model, to)
+
+    def beside(self) -> Sequence[Version]:
+        """What is worth being kept ready beside the champions, by project and model.
+
+        Of each model the newest challenger, and the retired version that was champion last: the
+        one that a rollback goes to.
+        """
+        versions, events = tables.versions.c, tables.events.c
+        label = versions.project + "/" + versions.model + "@" + cast(versions.number, String)
+        entered = or_(
+            and_(versions.state == "retired", events.after == "champion"),
+            and_(versions.state == "challenger", events.after == "challenger"),
+        )
+        query = (
+            select(tables.versions)
+            .join(tables.events, and_(events.subject == label, events.kind == "version", entered))
+            .group_by(*tables.versions.primary_key.columns)
+            .order_by(func.max(events.id))
+        )
+        with self._database.read() as connection:
+            found = [Version(**row) for row in connection.execute(query).mappings()]
+        newest = {(version.project, version.model, version.state): version for version in found}
+        return [newest[key] for key in sorted(newest)]
+
+    def former(self, project: str, model: str) -> Version | None:
+        """The version that a rollback goes to, or None."""
+        names = (project, model, "retired")
+        found = (v for v in self.beside() if (v.project, v.model, v.state) == names)
+        return next(found, None)
 
     def get(self, project: str, model: str, number: int) -> Version:
         """One version. Raises NotFound."""
@@ -209,6 +301,18 @@ def _champion(connection: Connection, project: str, model: str) -> Version | Non
     )
     row = connection.execute(query).mappings().one_or_none()
     return None if row is None else Version(**row)
+
+
+def _expect(champion: Version | None, number: int | None, name: str) -> None:
+    """Raise Busy when another version is champion than the one that was looked at."""
+    found = champion.number if champion else None
+    if number not in (ANY, found):
+        expected = "no champion" if number is None else f"@{number} to be champion"
+        raise Busy(
+            f"Expected {expected} of {name}, got {'none' if found is None else f'@{found}'}: "
+            "it changed meanwhile.",
+            remedy="Look at what serves now, and try again.",
+        )
 
 
 def _set(connection: Connection, version: Version, to: State, reason: str) -> None:
