@@ -10,17 +10,23 @@ __all__ = [
     "BodyTooLarge",
     "Busy",
     "DataRefused",
+    "DeadlinePassed",
     "DefinitionError",
     "JournalFull",
+    "KeyNeeded",
     "MissingExtra",
+    "NoKeys",
+    "NotAllowed",
     "NotFound",
     "NotReady",
+    "Overloaded",
     "ParityError",
     "RunFailed",
     "SourceError",
     "SourceMissing",
     "StoreError",
     "TimonelError",
+    "TooManyRequests",
 ]
 
 
@@ -29,6 +35,8 @@ class TimonelError(Exception):
 
     status = 500
     exit_code = 1
+    retry_after: int | None = None
+    """Seconds after which it is worth asking again, where that is known."""
 
     def __init__(self, message: str, *, remedy: str | None = None) -> None:
         super().__init__(message)
@@ -130,6 +138,7 @@ class NotReady(TimonelError):
 
     status = 503
     exit_code = 7
+    retry_after = 2
 
 
 class JournalFull(TimonelError):
@@ -137,3 +146,49 @@ class JournalFull(TimonelError):
 
     status = 503
     exit_code = 5
+
+
+class KeyNeeded(TimonelError):
+    """A request without a key that is valid, where one is needed."""
+
+    status = 401
+    exit_code = 9
+
+
+class NotAllowed(TimonelError):
+    """Somebody asked for what they may not."""
+
+    status = 403
+    exit_code = 9
+
+
+class NoKeys(TimonelError):
+    """A server that asks for keys was to start while there is none."""
+
+    exit_code = 9
+
+
+class TooManyRequests(TimonelError):
+    """A key's requests a minute are used up."""
+
+    status = 429
+    exit_code = 6
+
+    def __init__(self, message: str, *, remedy: str | None = None, retry_after: int = 1) -> None:
+        super().__init__(message, remedy=remedy)
+        self.retry_after = retry_after
+
+
+class Overloaded(TimonelError):
+    """A worker holds as many requests, or bytes of them, as it may."""
+
+    status = 503
+    exit_code = 6
+    retry_after = 1
+
+
+class DeadlinePassed(TimonelError):
+    """No answer was ready within the time that the caller gave."""
+
+    status = 504
+    exit_code = 6

@@ -1,13 +1,22 @@
 """Where things live and how much is allowed: environment variables TIMONEL_*, one place."""
 
 from functools import cached_property
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal
 
 from pydantic import AliasChoices, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-__all__ = ["Settings"]
+__all__ = ["Settings", "is_loopback"]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine alone, by a name or address that nobody else can take."""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 class Settings(BaseSettings):
@@ -42,6 +51,10 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on")
     workers: int = Field(2, ge=1, le=256, description="processes that answer")
+    keys: bool = Field(False, description="ask for a key on a loopback address too")
+    open: Literal["predict"] | None = Field(
+        None, description="`predict`: predictions need no key, whatever the address"
+    )
     origins: str = Field(
         "http://127.0.0.1:3000,http://localhost:3000",
         description="page addresses allowed to call the API, comma-separated",
@@ -49,6 +62,15 @@ class Settings(BaseSettings):
     max_body: int = Field(8_000_000, ge=1_000, description="largest request body in bytes")
     max_rows: int = Field(10_000, ge=1, description="most rows in one request")
     max_pixels: int = Field(50_000_000, ge=1_000, description="largest picture in pixels")
+    max_waiting: int = Field(
+        0, ge=0, description="most requests that a worker holds at once; 0: by its slowest model"
+    )
+    max_held: int = Field(
+        64_000_000, ge=1_000, description="most bytes of bodies that a worker holds at once"
+    )
+    body_seconds: float = Field(
+        30.0, gt=0, description="longest that a request's body may take to arrive"
+    )
     journal_full: Literal["refuse", "answer"] = Field(
         "refuse", description="what to do when the journal cannot be written"
     )
@@ -65,6 +87,11 @@ class Settings(BaseSettings):
     def root(self) -> Path:
         """The home as an absolute path."""
         return self.home.expanduser().absolute()
+
+    @property
+    def locked(self) -> bool:
+        """Whether callers need a key: asked for, or the address is not only this machine's."""
+        return self.keys or not is_loopback(self.host)
 
     def environment_variables(self) -> dict[str, str]:
         """These settings as variables, for a process that is to have the same."""
