@@ -1,7 +1,8 @@
 """The database's tables, as queries see them; `migrations` is what makes them.
 
 Times are float seconds since 1970, UTC. The indexes called `one_…` are promises that no code can
-break: one champion a model, one running run a project, one export of a source.
+break: one champion a model, one running run a project, one valid key a name, one export of a
+source.
 """
 
 from sqlalchemy import (
@@ -22,6 +23,7 @@ __all__ = [
     "events",
     "exports",
     "generation",
+    "keys",
     "metadata",
     "runs",
     "segments",
@@ -33,6 +35,7 @@ metadata = MetaData()
 
 _CHAMPION = text("state = 'champion'")
 _RUNNING = text("status = 'running'")
+_VALID = text("revoked IS NULL")
 
 events = Table(
     "events",
@@ -153,4 +156,21 @@ exports = Table(
     Column("at", Float, nullable=False),
     Index("one_export", "name", "source", unique=True),
     Index("exports_name", "name", "id"),
+)
+
+keys = Table(
+    "keys",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("name", String, nullable=False),
+    Column("digest", String, nullable=False),
+    Column("former", String),
+    Column("former_until", Float),
+    Column("scopes", JSON, nullable=False),
+    Column("projects", JSON(none_as_null=True)),
+    Column("rate", Integer),
+    Column("created", Float, nullable=False),
+    Column("expires", Float),
+    Column("revoked", Float),
+    Index("one_key", "name", unique=True, sqlite_where=_VALID, postgresql_where=_VALID),
 )
