@@ -55,7 +55,7 @@ class OnnxModel:
                 f"{signature.project}/{signature.model}: expected outputs "
                 f"{', '.join(self._outputs) or 'label or scores'}, got {', '.join(sorted(known))}."
             )
-        self._index: Mapping[object, int] = {
+        self._index: dict[object, int] = {
             label: index for index, label in enumerate(signature.classes)
         }
 
@@ -65,40 +65,48 @@ class OnnxModel:
         Raises:
             ArtifactError: the graph failed on these inputs.
         """
-        binding = self.signature.binding
-        inputs = feed(binding, self.signature.columns, arrays)
-        rows = len(next(iter(inputs.values())))
+        indices, scores = self.answer(arrays)
+        return np.array(indices, np.int64), scores
+
+    def answer(self, arrays: Arrays) -> tuple[list[int], np.ndarray]:
+        """What `predict` says, with the indices as a list."""
+        return self.run(feed(self.signature.binding, self.signature.columns, arrays))
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> tuple[list[int], np.ndarray]:
+        """Class indices and probabilities float32 (n, classes) for the graph's inputs of n rows.
+
+        Raises:
+            ArtifactError: the graph failed on these inputs.
+        """
+        rows = len(inputs[self.signature.binding.inputs[0]])
         if rows == 0:
-            return np.empty(0, np.int64), np.empty((0, len(self._index)), np.float32)
-        if binding.batch or rows == 1:
-            return self._run(inputs)
+            return [], np.empty((0, len(self._index)), np.float32)
+        if rows == 1 or self.signature.binding.batch:
+            return self._run(inputs, rows)
         parts = [
-            self._run({name: value[row : row + 1] for name, value in inputs.items()})
+            self._run({name: value[row : row + 1] for name, value in inputs.items()}, 1)
             for row in range(rows)
         ]
-        return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
+        return [p[0][0] for p in parts], np.concatenate([p[1] for p in parts])
 
-    def _run(self, inputs: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    def _run(self, inputs: Mapping[str, np.ndarray], rows: int) -> tuple[list[int], np.ndarray]:
         binding = self.signature.binding
         try:
-            outputs = dict(
-                zip(self._outputs, self._session.run(self._outputs, inputs), strict=True)
-            )
+            outputs = self._session.run(self._outputs, inputs)
         except Exception as error:  # noqa: BLE001 (onnxruntime's errors share no public base)
             raise ArtifactError(
                 f"{self.signature.project}/{self.signature.model} failed: {_first_line(error)}"
             ) from None
-        rows = len(next(iter(inputs.values())))
-        scores = outputs.get(binding.scores) if binding.scores else None
-        if scores is not None:
-            scores = np.asarray(scores, dtype=np.float32).reshape(rows, -1)
+        scores = None
+        if binding.scores:
+            scores = np.asarray(outputs[-1], np.float32).reshape(rows, -1)
             if binding.logits:
                 scores = _softmax(scores)
         if binding.label:
-            labels = np.asarray(outputs[binding.label]).ravel().tolist()
-            indices = np.array([self._index[label] for label in labels], dtype=np.int64)
+            labels = np.asarray(outputs[0]).ravel().tolist()
+            indices = [self._index[label] for label in labels]
         else:
-            indices = scores.argmax(axis=1) if scores is not None else np.empty(0, np.int64)
+            indices = scores.argmax(axis=1).tolist() if scores is not None else []
         if scores is None:  # a model without scores is sure of its label, for want of better
             scores = np.zeros((rows, len(self._index)), np.float32)
             scores[np.arange(rows), indices] = 1.0
@@ -106,8 +114,10 @@ class OnnxModel:
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:
-    exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(exponents / exponents.sum(axis=1, keepdims=True), dtype=np.float32)
+    # The methods of arrays that do the same are three times slower on one row.
+    exponents: np.ndarray = np.exp(logits - np.maximum.reduce(logits, axis=1, keepdims=True))
+    exponents /= np.add.reduce(exponents, axis=1, keepdims=True)
+    return exponents
 
 
 def _first_line(error: Exception) -> str:

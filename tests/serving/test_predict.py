@@ -216,7 +216,7 @@ def test_what_is_answered_is_recorded_before_the_reply_with_its_id_and_time(
     (entry,) = desk.entries
     assert reply.headers["x-prediction-id"] == str(uuid.UUID(int=1))
     assert (entry.id, entry.time_ns, entry.via) == (uuid.UUID(int=1).bytes, 42, "json")
-    assert entry.inputs.values() == [tuple(ROW.values())]
+    assert list(entry.rows) == [tuple(ROW.values())]
     served, indices, scores = entry.answers[0]
     assert (served.label, list(indices), scores.shape) == ("penguins/rf@1", [0], (1, 3))
     text = metrics.render().decode()

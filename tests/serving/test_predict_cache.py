@@ -61,7 +61,7 @@ def test_a_cached_answer_is_the_same_with_an_id_and_a_record_of_its_own(
     for reply, entry in zip(replies, desk.entries, strict=True):
         assert reply.headers["x-prediction-id"] == reply.json()["id"]
         assert entry.id.hex() == reply.json()["id"].replace("-", "")
-        assert [row[1] for row in entry.inputs.values()] == ["female"]
+        assert [row[1] for row in entry.rows] == ["female"]
     for one, other in zip(*(entry.answers for entry in desk.entries), strict=True):
         assert one[0] == other[0]
         assert list(one[1]) == list(other[1]) == [1]
@@ -123,7 +123,7 @@ def test_a_picture_is_the_same_in_either_wire_contract(
         form = {"files": {"image": ("a.png", png())}, "data": {"model": "cnn"}}
         uploads = [client.post("/predict", **form) for _ in range(2)]  # type: ignore[arg-type]
         assert [reply.headers["x-cache"] for reply in uploads] == ["miss", "hit"]
-        ((kept,),) = desk.entries[0].inputs.values()
+        ((kept,),) = desk.entries[0].rows
         assert isinstance(kept, bytes)
         pixels = [float(value) for value in kept]
         assert outcome(client, {"pixels": pixels}) == "hit"

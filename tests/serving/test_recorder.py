@@ -51,7 +51,12 @@ def test_rows_answers_and_what_explains_them_are_kept(tmp_path: Path) -> None:
         (version, [1, 0], np.array([[0.25, 0.75], [0.5, 0.5]], np.float32)) for version in versions
     ]
     entry = Entry(
-        uuid.UUID(int=5).bytes, 7, project, reader.inputs(rows, single=False), answers, "json"
+        uuid.UUID(int=5).bytes,
+        7,
+        project,
+        reader.inputs(rows, single=False).values(),
+        answers,
+        "json",
     )
     reading, records = written(tmp_path / "journal", entry, entry)
     assert sorted(meta.version for meta in reading.metas.values()) == ["boat/m1@1", "boat/m2@1"]
@@ -80,7 +85,7 @@ def test_a_picture_is_kept_as_its_bytes_and_one_with_fractions_exactly(
             bytes(16),
             1,
             project,
-            reader.inputs([reader.of_picture(pixels)], single=True),
+            reader.inputs([reader.of_picture(pixels)], single=True).values(),
             [(version, [3], np.ones((1, 10)))],
             "j",
         )

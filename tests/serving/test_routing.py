@@ -42,7 +42,7 @@ def test_a_version_is_loaded_warmed_and_measured(penguins: Project, settings: Se
     chosen = champion(penguins, settings)
     served = load_version(settings.serving_folder / chosen.digest, chosen, penguins)
     assert served.label == "penguins/rf@1"
-    assert served.row_seconds > 0
+    assert served.measured.row_seconds > 0
     assert not served.is_quick(10**9)
     arrays, labels = penguin_rows(30, seed=9)
     indices, scores = served.model.predict(arrays)

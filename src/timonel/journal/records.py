@@ -99,7 +99,7 @@ class Record(msgspec.Struct, array_like=True, tag=2, frozen=True):
     id: bytes
     time_ns: int
     project: str
-    rows: list[tuple[Any, ...]]  # of Value; msgspec tells no bytes from text in a union
+    rows: Sequence[tuple[Any, ...]]  # of Value; msgspec tells no bytes from text in a union
     answers: list[Answered]
     via: str
     environment: str

@@ -3,34 +3,41 @@
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
-import anyio.to_thread
+import msgspec
 import numpy as np
 
 from timonel.contract import Answer
 from timonel.ids import Ids
+from timonel.journal.records import Value
 from timonel.project import Project
+from timonel.serving.batching import Result, check_deadline
 from timonel.serving.cache import AnswerCache
 from timonel.serving.metrics import Metrics
 from timonel.serving.routing import Routes, Served
 from timonel.serving.rows import Inputs
+from timonel.serving.threads import Threads
 from timonel.tensors import Arrays
 
-__all__ = ["Answerer", "Entry", "Recorder"]
+__all__ = ["Answerer", "Entry", "Recorder", "Results"]
+
+Results = Sequence[tuple[Served, list[int], np.ndarray]]
+"""For each version that answered, its class indices and probabilities (rows, classes)."""
 
 
-@dataclass(frozen=True)
-class Entry:
-    """What the journal is told of one answered request; `via` is the way in (json, upload, …)."""
+class Entry(msgspec.Struct, frozen=True):
+    """What the journal is told of one answered request; `via` is the way in (json, upload, …).
+
+    `rows` hold the inputs in the order of the project's columns.
+    """
 
     id: bytes
     time_ns: int
     project: Project
-    inputs: Inputs
-    answers: Sequence[tuple[Served, Sequence[int], np.ndarray]]
+    rows: Sequence[tuple[Value, ...]]
+    answers: Results
     via: str
 
 
@@ -64,6 +71,7 @@ class Answerer:
         self._routes = routes
         self._record = record
         self._cache = cache
+        self._threads = Threads()
         self._clock_ns = clock_ns
 
     def models(self, asked: str | None) -> list[str]:
@@ -83,61 +91,108 @@ class Answerer:
         via: str,
         started: float,
         identifier: uuid.UUID,
+        deadline: float | None = None,
     ) -> tuple[Answer, dict[str, str]]:
         """The answer, recorded and counted, and what the headers say of it.
 
-        `started` is the timer's reading when the request came.
+        `started` is the timer's reading when the request came; `deadline` the monotonic clock's
+        after which nobody waits for the answer.
 
         Raises:
             NotReady: a model has no version yet.
+            Overloaded: too many wait for a model already.
+            DeadlinePassed: it is too late to run a model.
             JournalFull: it cannot be recorded.
         """
         served = [self._routes.champion(self.project.name, model) for model in models]
+        check_deadline(deadline, time.monotonic())
         arrays, count = inputs.arrays, inputs.count
-        headers = {
-            "X-Prediction-Id": str(identifier),
-            "X-Model-Version": ", ".join(version.label for version in served),
-        }
+        outcome = None
+        results: Results
         if self._cache is None:
-            results = [(v, *await self._run(v, arrays, count)) for v in served]
+            results = [
+                (version, *await self._run(version, arrays, count, deadline)) for version in served
+            ]
         else:
-            results, headers["X-Cache"] = await self._ask(self._cache, served, arrays, count)
-        answer = Answer(
-            id=headers["X-Prediction-Id"],
-            labels={
-                version.champion.model: [version.model.signature.classes[i] for i in indices]
-                for version, indices, _ in results
-            },
-            scores={version.champion.model: scores for version, _, scores in results},
-            classes={v.champion.model: v.model.signature.classes for v in served},
-            versions={version.champion.model: version.label for version in served},
-            seconds=self.timer() - started,
-            single=inputs.single,
-        )
+            results, outcome = await self._ask(self._cache, served, arrays, count)
+        answer = self._answer(results, str(identifier), started, single=inputs.single)
         if count:
             await self._record(
                 Entry(
-                    id=identifier.bytes,
-                    time_ns=self._clock_ns(),
-                    project=self.project,
-                    inputs=inputs,
-                    answers=results,
-                    via=via,
+                    identifier.bytes, self._clock_ns(), self.project, inputs.values(), results, via
                 )
             )
+        self._count(results, count)
+        headers = {
+            "X-Prediction-Id": answer.id,
+            "X-Model-Version": ", ".join(version.label for version in served),
+        }
+        return answer, headers if outcome is None else headers | {"X-Cache": outcome}
+
+    def quick(self, models: Sequence[str], rows: int) -> list[Served] | None:
+        """The versions that answer, when they may run so many rows on the event loop.
+
+        Raises:
+            NotReady: a model has no version yet.
+        """
+        served = [self._routes.champion(self.project.name, model) for model in models]
         for version in served:
-            self.metrics.predicted(version.label, count)
-        return answer, headers
+            if not version.is_quick(rows):
+                return None
+        return served
+
+    def at_once(
+        self,
+        served: Sequence[Served],
+        rows: Sequence[tuple[Any, ...]],
+        started: float,
+        identifier: uuid.UUID,
+        *,
+        single: bool,
+    ) -> tuple[Answer, Results]:
+        """The answer of `quick` versions to rows in the order of the project's columns.
+
+        It is not yet recorded.
+        """
+        results = [(version, *version.model.run(version.feed(rows))) for version in served]
+        return self._answer(results, str(identifier), started, single=single), results
+
+    async def record(
+        self, rows: Sequence[tuple[Value, ...]], results: Results, via: str, identifier: uuid.UUID
+    ) -> None:
+        """Write down and count what was answered `at_once`.
+
+        Raises:
+            JournalFull: it cannot be recorded.
+        """
+        await self._record(
+            Entry(identifier.bytes, self._clock_ns(), self.project, rows, results, via)
+        )
+        self._count(results, len(rows))
+
+    def _answer(self, results: Results, name: str, started: float, *, single: bool) -> Answer:
+        labels, scores, classes, versions = {}, {}, {}, {}
+        for version, indices, odds in results:
+            model, known = version.champion.model, version.model.signature.classes
+            labels[model] = [known[index] for index in indices]
+            scores[model] = odds
+            classes[model] = known
+            versions[model] = version.label
+        return Answer(name, labels, scores, classes, versions, self.timer() - started, single)
+
+    def _count(self, results: Results, rows: int) -> None:
+        for version, _, _ in results:
+            self.metrics.predicted(version.label, rows)
 
     async def _ask(
         self, cache: AnswerCache, served: Sequence[Served], arrays: Arrays, rows: int
-    ) -> tuple[list[tuple[Served, list[int], np.ndarray]], str]:
+    ) -> tuple[Results, str]:
         """The answers by way of the cache, and its outcome: a hit if no model had to run."""
         results, hit = [], True
         for version in served:
-            indices, scores, found = await cache.answer(
-                version, arrays, rows, partial(self._run, version, arrays, rows)
-            )
+            # Several may share one run, so it must not end with the patience of one of them.
+            run = partial(self._run, version, arrays, rows, None)
+            indices, scores, found = await cache.answer(version, arrays, rows, run)
             results.append((version, indices, scores))
             hit = hit and found
         outcome = "hit" if hit else "miss"
@@ -145,10 +200,10 @@ class Answerer:
         return results, outcome
 
     async def _run(
-        self, version: Served, arrays: Arrays, rows: int
-    ) -> tuple[list[int], np.ndarray]:
+        self, version: Served, arrays: Arrays, rows: int, deadline: float | None
+    ) -> Result:
         if version.is_quick(rows):
-            indices, scores = version.model.predict(arrays)
-        else:
-            indices, scores = await anyio.to_thread.run_sync(version.model.predict, arrays)
-        return indices.tolist(), scores
+            return version.model.answer(arrays)
+        if version.batcher is not None:
+            return await version.batcher(arrays, rows, deadline)
+        return await self._threads(partial(version.model.answer, arrays), deadline)

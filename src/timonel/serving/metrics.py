@@ -2,10 +2,14 @@
 
 prometheus-client keeps each process's values in a memory-mapped file of the folder named by
 PROMETHEUS_MULTIPROC_DIR, which the supervisor sets for its workers; a scrape of any worker adds
-the files up, those of dead workers included, so that counters never fall.
+the files up, those of dead workers included, so that counters never fall. Writing there costs more
+than a small model does, so what requests count is kept here first and written in groups.
 """
 
 import os
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -14,12 +18,37 @@ __all__ = ["Metrics"]
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
 
+class _Histogram(Histogram):
+    """A histogram that takes many observations at once."""
+
+    def add(self, counts: Sequence[int], total: float) -> None:
+        """How many observations each bucket gained, and their sum."""
+        self._sum.inc(total)
+        for bucket, count in zip(self._buckets, counts, strict=True):
+            if count:
+                bucket.inc(count)
+
+
+class _Seconds:
+    """Observations that are not yet in a histogram."""
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(_SECONDS) + 1)
+        self.total = 0.0
+
+
 class Metrics:
-    """The metrics of one process."""
+    """The metrics of one process, used from its event loop.
+
+    Requests are counted at once in this object, and for other processes when `flush` is called.
+    """
 
     content_type = "text/plain; version=0.0.4; charset=utf-8"
 
     def __init__(self) -> None:
+        self._new_requests: defaultdict[tuple[str, int], int] = defaultdict(int)
+        self._new_rows: defaultdict[str, int] = defaultdict(int)
+        self._new_seconds: defaultdict[str, _Seconds] = defaultdict(_Seconds)
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "timonel_requests_total",
@@ -33,7 +62,7 @@ class Metrics:
             ["version"],
             registry=self._registry,
         )
-        self._seconds = Histogram(
+        self._seconds = _Histogram(
             "timonel_request_seconds",
             "Time from the first byte of a prediction request to its reply.",
             ["project"],
@@ -57,12 +86,26 @@ class Metrics:
 
     def request(self, project: str, status: int, seconds: float) -> None:
         """Count one prediction request."""
-        self._requests.labels(project, status).inc()
-        self._seconds.labels(project).observe(seconds)
+        self._new_requests[project, status] += 1
+        spent = self._new_seconds[project]
+        spent.counts[bisect_left(_SECONDS, seconds)] += 1
+        spent.total += seconds
 
     def predicted(self, version: str, rows: int) -> None:
         """Count rows that a version answered."""
-        self._rows.labels(version).inc(rows)
+        self._new_rows[version] += rows
+
+    def flush(self) -> None:
+        """Write down what was counted since the last time."""
+        requests, self._new_requests = self._new_requests, defaultdict(int)
+        rows, self._new_rows = self._new_rows, defaultdict(int)
+        seconds, self._new_seconds = self._new_seconds, defaultdict(_Seconds)
+        for (project, status), count in requests.items():
+            self._requests.labels(project, status).inc(count)
+        for version, count in rows.items():
+            self._rows.labels(version).inc(count)
+        for project, spent in seconds.items():
+            self._seconds.labels(project).add(spent.counts, spent.total)
 
     def cached(self, project: str, outcome: str) -> None:
         """Count one request by its cache's outcome, `hit` or `miss`."""
@@ -76,6 +119,7 @@ class Metrics:
 
     def render(self) -> bytes:
         """The text for a scrape, summed over the workers where there are several."""
+        self.flush()
         if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
             from prometheus_client.multiprocess import MultiProcessCollector
 

@@ -29,7 +29,7 @@ class JournalRecorder:
             id=entry.id,
             time_ns=entry.time_ns,
             project=entry.project.name,
-            rows=list(entry.inputs.values()),
+            rows=entry.rows,
             answers=[
                 Answered(
                     served.champion.model,

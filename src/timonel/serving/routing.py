@@ -5,7 +5,6 @@ the former one is freed when its last request lets go.
 """
 
 import logging
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,25 +16,30 @@ from timonel.errors import ArtifactError, NotReady
 from timonel.project import Project
 from timonel.runtime import OnnxModel
 from timonel.schema import Column
+from timonel.serving.batching import Batcher
+from timonel.serving.measure import Measured, measure
 from timonel.serving.state import Champion, Progress, State
 from timonel.signature import Signature
-from timonel.tensors import Arrays, arrays_of
+from timonel.tensors import Arrays, Feeder, arrays_of, feeder
 
 __all__ = ["Routes", "Served", "load_version"]
 
 _log = logging.getLogger(__name__)
 
-# A model call that takes longer would hold up the other requests of this process's event loop.
-_INLINE_SECONDS = 0.002
-
 
 @dataclass(frozen=True)
 class Served:
-    """A version in memory; `row_seconds` is what one row was measured to take."""
+    """A version in memory, and what it was measured to take.
+
+    `feed` makes the graph's inputs of rows in the order of the project's columns. `batcher` is
+    there where requests are better answered together.
+    """
 
     champion: Champion
     model: OnnxModel
-    row_seconds: float
+    measured: Measured
+    feed: Feeder
+    batcher: Batcher | None = None
 
     @property
     def label(self) -> str:
@@ -44,7 +48,7 @@ class Served:
 
     def is_quick(self, rows: int) -> bool:
         """Whether so many rows may run on the event loop itself."""
-        return rows * self.row_seconds < _INLINE_SECONDS
+        return self.measured.is_quick(rows)
 
 
 def load_version(folder: Path, champion: Champion, project: Project) -> Served:
@@ -57,15 +61,17 @@ def load_version(folder: Path, champion: Champion, project: Project) -> Served:
     signature = Signature.from_json((folder / "signature.json").read_bytes())
     _check_fits(champion, signature.columns, project)
     model = OnnxModel((folder / "model.onnx").read_bytes(), signature)
-    row = _blank_row(signature.columns)
-    model.predict(row)
-    # The quickest of a few: what else the machine does meanwhile is not the model's.
-    seconds = []
-    for _ in range(3):
-        started = time.perf_counter()
-        model.predict(row)
-        seconds.append(time.perf_counter() - started)
-    return Served(champion, model, min(seconds))
+    measured = measure(
+        lambda rows: model.predict(_blank_rows(signature.columns, rows)),
+        batch=signature.binding.batch,
+    )
+    return Served(
+        champion,
+        model,
+        measured,
+        feeder(signature.binding, signature.columns, project.columns),
+        Batcher(model.answer, measured.batch_rows) if measured.batches else None,
+    )
 
 
 def _check_fits(champion: Champion, trained: tuple[Column, ...], project: Project) -> None:
@@ -80,13 +86,14 @@ def _check_fits(champion: Champion, trained: tuple[Column, ...], project: Projec
             )
 
 
-def _blank_row(columns: tuple[Column, ...]) -> Arrays:
+def _blank_rows(columns: tuple[Column, ...], rows: int) -> Arrays:
     values = {
         column.name: [
             np.zeros(column.image.size, np.float32)
             if column.image
             else ((column.categories or ("",))[0] if column.kind == "category" else 0)
         ]
+        * rows
         for column in columns
     }
     return arrays_of(columns, values)

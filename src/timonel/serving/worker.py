@@ -93,7 +93,7 @@ def worker_app(
         link.say_ready()
         for kept in set(answers.values()):
             kept.start()
-        watch = asyncio.create_task(_watch_journal(journal, metrics))
+        watch = asyncio.create_task(_watch(journal, metrics))
         try:
             yield
         finally:
@@ -104,6 +104,7 @@ def worker_app(
             for kept in set(answers.values()):
                 await kept.close()
             journal.close()
+            metrics.flush()
             await link.close()
 
     return build_app(
@@ -127,8 +128,9 @@ def _answers(projects: Sequence[Project], settings: Settings) -> dict[str, Answe
     return {name: MemoryAnswers(cache.most) for name, cache in cached.items()}
 
 
-async def _watch_journal(journal: Journal, metrics: Metrics) -> None:
+async def _watch(journal: Journal, metrics: Metrics) -> None:
     while True:
+        metrics.flush()
         metrics.journal(lost=journal.lost, refused=journal.refused, short=journal.short)
         await asyncio.sleep(1)
 
