@@ -50,12 +50,14 @@ class DatabaseContract:
     ) -> None:
         with database.begin() as connection:
             raise_generation(connection)
-            tables.aliases.drop(connection)
+            for table in (tables.aliases, tables.keys):
+                table.drop(connection)
             connection.execute(text("UPDATE alembic_version SET version_num = 'r0001'"))
         database.close()
         again = Database.open(database_url)
         with again.read() as connection:
-            assert connection.execute(select(tables.aliases)).all() == []
+            for table in (tables.aliases, tables.keys):
+                assert connection.execute(select(table)).all() == []
         assert again.generation() == 1
         again.close()
 
