@@ -3,11 +3,11 @@
 The algorithm, which must never change, or old versions would be judged on rows that they were
 trained on: each key value becomes a text (whole numbers in decimal; numbers as the decimal of
 their IEEE 754 double's 64 bits read as a signed whole number; booleans `true` and `false`; dates as
-days and times as microseconds since 1970; bytes as the hex of their 16-byte BLAKE2b). The row's
+days and times as microseconds since 1970; bytes as the 16 hex digits of their XXH64). The row's
 text is, for each key column in order, the text's length in UTF-8 bytes, `:` and the text, or `-`
-where the value is missing. BLAKE2b of that text with digest size 8 and the personalisation
-`timonel split`, read as a big-endian number and divided by 2**64, is the row's place in 0..1:
-test rows come first, then validation, then train.
+where the value is missing. XXH64 of the UTF-8 of that text, a whole number below 2**64, divided by
+2**64 is the row's place in 0..1: test rows come first, then validation, then train. XXH64 is with
+the seed 0, as its published specification has it and libraries of any language compute it.
 
 The split is stratified within chance: a place depends on its row alone, so of each class's n rows
 the share `test` is drawn, give or take the square root of test · (1 - test) / n. Shares that were
@@ -15,7 +15,6 @@ exact in every class would depend on the other rows, and a row would change side
 """
 
 from collections.abc import Sequence
-from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from timonel.errors import DataRefused
@@ -31,7 +30,7 @@ __all__ = ["COLUMN", "SIDES", "assign"]
 COLUMN = "split"
 SIDES = ("train", "validation", "test")
 
-_PERSON = b"timonel split"
+_SLICE = 65_536  # rows whose texts are held as Python objects at a time
 
 
 def assign(
@@ -85,34 +84,25 @@ def places(keys: "pl.DataFrame") -> "np.ndarray":
     """The place of each row in 0..1 (float64), from all of the columns given."""
     import numpy as np
     import polars as pl
+    from xxhash import xxh64_intdigest
 
-    texts = [_text(keys[name]) for name in keys.columns]
-    row = keys.select(
-        pl.concat_str(
-            pl.concat_str(text.str.len_bytes(), pl.lit(":"), text).fill_null("-") for text in texts
-        )
-    ).to_series()
-    return np.frombuffer(_digests(row), dtype=">u8").astype(np.float64) / 2.0**64
-
-
-def _digests(row: "pl.Series") -> bytes:
-    """The hashes of the texts, 8 bytes each."""
-    import polars as pl
-
-    # A copy costs half of what it costs to begin a personalised hash anew.
-    begun = blake2b(digest_size=8, person=_PERSON)
-    digests = []
-    for text in row.cast(pl.Binary).to_list():
-        one = begun.copy()
-        one.update(text)
-        digests.append(one.digest())
-    return b"".join(digests)
+    row = pl.concat_str(
+        pl.concat_str(pl.col(name).str.len_bytes(), pl.lit(":"), name).fill_null("-")
+        for name in keys.columns
+    ).cast(pl.Binary)
+    hashes = np.empty(keys.height, np.uint64)
+    for start in range(0, keys.height, _SLICE):
+        part = keys[start : start + _SLICE]
+        texts = pl.DataFrame([_text(values) for values in part]).select(row).to_series()
+        hashes[start : start + part.height] = [xxh64_intdigest(text) for text in texts.to_list()]
+    return hashes.astype(np.float64) / 2.0**64
 
 
 def _text(values: "pl.Series") -> "pl.Series":
     """The values as texts that no release of Polars may write differently."""
     import numpy as np
     import polars as pl
+    from xxhash import xxh64_hexdigest
 
     kind = values.dtype
     if kind == pl.Boolean or kind.is_integer() or kind in (pl.String, pl.Categorical, pl.Enum):
@@ -122,7 +112,7 @@ def _text(values: "pl.Series") -> "pl.Series":
     if kind == pl.Datetime:
         return values.dt.epoch("us").cast(pl.String)
     if kind == pl.Binary:
-        hashed = [None if v is None else blake2b(v, digest_size=16).hexdigest() for v in values]
+        hashed = [None if value is None else xxh64_hexdigest(value) for value in values]
         return pl.Series(values.name, hashed, dtype=pl.String)
     if kind.is_numeric():
         # 0.0 and -0.0, and all NaNs, are one value each: they get one pattern of bits each.
