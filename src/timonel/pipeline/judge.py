@@ -14,6 +14,7 @@ from timonel.signature import Label, Signature, compatible
 from timonel.stores.artifacts import fetch_version
 from timonel.stores.versions import Version
 from timonel.training import gate as gates
+from timonel.training.calibration import Calibration, calibrate
 from timonel.training.evaluate import Evaluation, evaluate
 
 __all__ = ["Judged", "judge"]
@@ -21,11 +22,15 @@ __all__ = ["Judged", "judge"]
 
 @dataclass(frozen=True)
 class Judged:
-    """A candidate's results on the held-out rows, the gate's decision, and whom it was held to."""
+    """A candidate's results on the held-out rows, the gate's decision, and whom it was held to.
+
+    `calibration` says how far its probabilities can be trusted; None where rows were too few.
+    """
 
     evaluation: Evaluation
     decision: gates.Decision
     champion: Version | None
+    calibration: Calibration | None
 
     @property
     def passed(self) -> bool:
@@ -53,6 +58,7 @@ def judge(
         predicted, scores = _answers(content, signature, test, classes)
         y = indices(test.y, classes)
         evaluation = evaluate(y, predicted, scores, classes, model.metric, seed=seed)
+        calibration = calibrate(scores.max(axis=1), predicted == y)
         champion = context.versions.champion(project.name, model.name)
         held = _held(context, champion, signature, test, classes) if champion else None
         decision = gates.judge(
@@ -66,7 +72,7 @@ def judge(
             champion_spread=champion.metrics.get("spread") if champion and held else None,
             seed=seed,
         )
-        found.append(Judged(evaluation, decision, champion))
+        found.append(Judged(evaluation, decision, champion, calibration))
         return {
             "evaluation": evaluation.to_dict(),
             "passed": decision.passed,

@@ -121,6 +121,7 @@ def _metrics(
 ) -> dict[str, Any]:
     return {
         "evaluation": judged.evaluation.to_dict(),
+        "calibration": judged.calibration.to_dict() if judged.calibration else None,
         "score": trained.get("score"),
         "spread": trained.get("spread"),
         "parameters": trained["parameters"],

@@ -1,0 +1,59 @@
+"""How often a version is right: from labels, and estimated while they are late."""
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import TYPE_CHECKING
+
+from timonel.training.calibration import Calibration
+from timonel.training.evaluate import wilson
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["Accuracy", "estimated", "measured"]
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """A share of right answers with its two-sided interval, over `rows` rows.
+
+    `is_estimate` says that it stands on the version's own confidence and not on labels.
+    """
+
+    rows: int
+    value: float
+    low: float
+    high: float
+    is_estimate: bool
+
+
+def measured(right: int, rows: int, *, confidence: float = 0.95) -> Accuracy | None:
+    """The accuracy on labelled rows, with Wilson's interval; None without rows."""
+    if not rows:
+        return None
+    return Accuracy(rows, right / rows, *wilson(right, rows, confidence), is_estimate=False)
+
+
+def estimated(
+    probability: "np.ndarray", calibration: Calibration, *, confidence: float = 0.95
+) -> Accuracy | None:
+    """The accuracy that calibrated confidence leads one to expect; None without rows.
+
+    `probability` float (n,): the highest probability of each answer. Confidence-based performance
+    estimation (Guillory and others, 2021; as NannyML's CBPE). It holds while drift moves the inputs
+    and not what they mean: a changed meaning is seen by labels alone. The interval covers the
+    chance of the window's rows and of the rows that the calibration was measured on.
+    """
+    import numpy as np
+
+    rows = len(probability)
+    if not rows:
+        return None
+    shares = calibration(probability)
+    value = float(shares.mean())
+    spread = float((shares * (1 - shares)).mean()) / rows
+    spread += value * (1 - value) / calibration.rows
+    half = NormalDist().inv_cdf(0.5 + confidence / 2) * math.sqrt(spread)
+    low, high = np.clip([value - half, value + half], 0.0, 1.0)
+    return Accuracy(rows, value, float(low), float(high), is_estimate=True)
