@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-__all__ = ["Champion", "Progress", "State", "read_state", "write_state"]
+__all__ = ["Champion", "Key", "Progress", "State", "read_state", "write_state"]
 
 
 class Champion(msgspec.Struct, frozen=True):
@@ -35,12 +35,27 @@ class Progress(msgspec.Struct, frozen=True):
     note: str = ""
 
 
+class Key(msgspec.Struct, frozen=True):
+    """A key that callers may show; see `timonel.stores.keys.Key`."""
+
+    id: str
+    name: str
+    digest: str
+    scopes: tuple[str, ...]
+    projects: tuple[str, ...] | None = None
+    rate: int | None = None
+    expires: float | None = None
+    former: str | None = None
+    former_until: float | None = None
+
+
 class State(msgspec.Struct, frozen=True):
     """The whole file."""
 
     champions: tuple[Champion, ...] = ()
     runs: tuple[Progress, ...] = ()
     degraded: tuple[str, ...] = ()
+    keys: tuple[Key, ...] = ()
 
 
 def _path(serving_folder: Path) -> Path:
@@ -55,9 +70,15 @@ def read_state(serving_folder: Path) -> State | None:
         return None
 
 
+def _for_us_alone(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
 def write_state(serving_folder: Path, state: State) -> None:
-    """Replace the state as a whole, so that no reader sees half of it."""
+    """Replace the state as a whole, so that no reader sees half of it; others' users see none."""
     serving_folder.mkdir(parents=True, exist_ok=True)
     draft = serving_folder / f"state.{os.getpid()}.tmp"
-    draft.write_bytes(msgspec.json.encode(state))
+    draft.unlink(missing_ok=True)  # one that was left keeps the mode that it was made with
+    with draft.open("xb", opener=_for_us_alone) as file:
+        file.write(msgspec.json.encode(state))
     draft.replace(_path(serving_folder))

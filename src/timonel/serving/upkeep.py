@@ -11,14 +11,17 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from msgspec import structs
+
 from timonel.errors import ArtifactError, StoreError, TimonelError
 from timonel.journal.segments import adopt, export
 from timonel.project import Project
-from timonel.serving.state import Champion, Progress, State, read_state, write_state
+from timonel.serving.state import Champion, Key, Progress, State, read_state, write_state
 from timonel.settings import Settings
 from timonel.stores.aliases import Promotions, Wish
 from timonel.stores.artifacts import fetch_version, save_version
 from timonel.stores.database import Database
+from timonel.stores.keys import Keys
 from timonel.stores.objects import ObjectStore
 from timonel.stores.runs import Run, Runs
 from timonel.stores.segments import Segments
@@ -34,6 +37,7 @@ Fingerprint = tuple[tuple[str, int, int, int], ...]
 _FOLLOW_SECONDS = 0.1
 _EXPORT_SECONDS = 1.0
 _WATCH_SECONDS = 1.0
+_KEYS_SECONDS = 0.2
 _NEWEST_RUNS = 5  # of each project, for those who watch one
 
 
@@ -55,6 +59,7 @@ class Upkeep:
         self._objects: ObjectStore | None = None
         self._state = read_state(settings.serving_folder) or State()
         self._opening = threading.Lock()
+        self._telling = threading.Lock()
         self._known: dict[str, Fingerprint] = {}  # digest → its files when they were verified
         self._embedded_trouble: list[str] = []
         self._stop = threading.Event()
@@ -67,9 +72,11 @@ class Upkeep:
     def start(self) -> None:
         """Prepare what can serve at once, then keep following on threads."""
         self.follow()
+        self.follow_keys()
         write_state(self._settings.serving_folder, self._state)
         for name, act, seconds in (
             ("follow", self.follow, _FOLLOW_SECONDS),
+            ("keys", self.follow_keys, _KEYS_SECONDS),
             ("export", self.export_journal, _EXPORT_SECONDS),
             ("watch", self.watch_registry, _WATCH_SECONDS),
         ):
@@ -150,9 +157,36 @@ class Upkeep:
             degraded.append(f"The last known versions answer: {error}")
         degraded += [trouble for trouble in (self._export_trouble, self._watch_trouble) if trouble]
         state = State(champions=state.champions, runs=state.runs, degraded=tuple(degraded))
-        if state != self._state:
-            write_state(self._settings.serving_folder, state)
-            self._state = state
+        self._tell(lambda told: structs.replace(state, keys=told.keys))
+
+    def follow_keys(self) -> None:
+        """Tell the workers which keys are valid, whatever holds up `follow`."""
+        try:
+            database, _ = self._stores()
+            keys = tuple(
+                Key(
+                    id=key.id,
+                    name=key.name,
+                    digest=key.digest,
+                    scopes=key.scopes,
+                    projects=key.projects,
+                    rate=key.rate,
+                    expires=key.expires,
+                    former=key.former,
+                    former_until=key.former_until,
+                )
+                for key in Keys(database).valid()
+            )
+        except TimonelError:
+            return  # the last known ones stay valid, and `follow` says what is wrong
+        self._tell(lambda told: structs.replace(told, keys=keys))
+
+    def _tell(self, change: Callable[[State], State]) -> None:
+        with self._telling:
+            state = change(self._state)
+            if state != self._state:
+                write_state(self._settings.serving_folder, state)
+                self._state = state
 
     def _keep_files(self, champion: Champion, objects: ObjectStore) -> None:
         """Have a verified copy; one whose files changed since is verified, and fetched, anew."""
