@@ -49,7 +49,8 @@ def arrays_of(columns: Sequence[Column], values: Mapping[str, Sequence[Any]]) ->
                 dtype=object,
             )
         else:
-            arrays[column.name] = np.array(given, dtype=np.float32).reshape(len(given), -1)
+            size = column.image.size if column.image else 0  # -1 would fail on no rows at all
+            arrays[column.name] = np.array(given, dtype=np.float32).reshape(len(given), size)
     return arrays
 
 

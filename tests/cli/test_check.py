@@ -80,7 +80,7 @@ def test_the_routes_told_are_those_that_are_served(
     project = load_project(str(visits))
     app = worker_app([project], Settings(home=home), at_root=True)
     served = {
-        f"{method} {route.path}"
+        f"{method} {route.path_format}"
         for route in app.routes
         if isinstance(route, Route)
         for method in route.methods or ()

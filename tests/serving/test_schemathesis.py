@@ -29,6 +29,15 @@ PATHS += [f"GET /{project}/{name}" for project in BOTH for name in ("health", "l
 PATHS += [f"POST /{project}/predict" for project in BOTH]
 PATHS += [f"GET /api/projects/{project}/runs" for project in BOTH]
 PATHS += [f"GET /api/projects/{project}/runs/{{run}}" for project in BOTH]
+PATHS += [f"GET {path}" for path in ("/ping", "/version", "/v2")]
+PATHS += [f"GET /{project}/ping" for project in BOTH]
+PATHS += [f"GET /v2/health/{name}" for name in ("live", "ready")]
+PATHS += [
+    f"GET /v2/models/{{model}}{rest}"
+    for rest in ("", "/ready", "/versions/{version}", "/versions/{version}/ready")
+]
+PATHS += [f"POST /v2/models/{{model}}{rest}/infer" for rest in ("", "/versions/{version}")]
+PATHS += [f"POST /{project}/invocations" for project in BOTH]
 # These train, and there is nobody here who could: 503.
 TRAIN = [f"PUT /{project}/run-pipeline" for project in BOTH]
 TRAIN += [f"POST /api/projects/{project}/runs" for project in BOTH]
@@ -48,7 +57,8 @@ def test_all_that_is_documented_is_tried(operations: dict[str, Any]) -> None:
 
 # Only predictions take anything that could be wrong.
 TRIED = [(path, GenerationMode.POSITIVE) for path in PATHS]
-TRIED += [(path, GenerationMode.NEGATIVE) for path in PATHS if path.endswith("predict")]
+TAKES = ("/predict", "/infer", "/invocations")
+TRIED += [(path, GenerationMode.NEGATIVE) for path in PATHS if path.endswith(TAKES)]
 
 
 @pytest.mark.parametrize(("path", "mode"), TRIED)
@@ -59,7 +69,7 @@ def test_no_made_up_request_fails_or_is_answered_otherwise_than_documented(
 
     @given(case=operation.as_strategy(generation_mode=mode))
     @settings(
-        max_examples=50 if path.endswith("predict") else 5,
+        max_examples=50 if path.endswith(TAKES) else 5,
         deadline=None,
         derandomize=True,
         database=None,

@@ -148,9 +148,28 @@ def _routes(project: "Project") -> list[dict[str, str]]:
     runs = f"/api/projects/{project.name}/runs"
     paths = [f"/{project.name}/{name}" for name in watched]
     paths += [f"/{name}" for name in (*watched, "metrics", "docs", "openapi.json")]
+    paths += [f"/{project.name}/ping", "/ping", "/version"]
+    model = "/v2/models/{model}"
+    paths += ["/v2", "/v2/health/live", "/v2/health/ready", model, f"{model}/ready"]
+    paths += [f"{model}/versions/{{version}}", f"{model}/versions/{{version}}/ready"]
+    mlflow = "MLflow's JSON"
+    called = f"tensors; models are {', '.join((project.name, *_full_names(project)))}"
     return [
         {"route": f"POST /{project.name}/predict", "answers": "always", "takes": body},
         {"route": "POST /predict", "answers": "when served alone", "takes": body},
+        {"route": f"POST {model}/infer", "answers": "always", "takes": called},
+        {
+            "route": f"POST {model}/versions/{{version}}/infer",
+            "answers": "the champion",
+            "takes": "tensors",
+        },
+        {"route": f"POST /{project.name}/invocations", "answers": "always", "takes": mlflow},
+        {
+            "route": f"POST /endpoints/{project.name}/invocations",
+            "answers": "always",
+            "takes": mlflow,
+        },
+        {"route": "POST /invocations", "answers": "when served alone", "takes": mlflow},
         {"route": f"PUT /{project.name}/run-pipeline", "answers": "this machine", "takes": ""},
         {"route": "PUT /run-pipeline", "answers": "this machine, when served alone", "takes": ""},
         {"route": f"POST {runs}", "answers": "this machine", "takes": ""},
@@ -158,6 +177,10 @@ def _routes(project: "Project") -> list[dict[str, str]]:
         {"route": f"GET {runs}/{{run}}", "answers": "always", "takes": ""},
         *({"route": f"GET {path}", "answers": "always", "takes": ""} for path in paths),
     ]
+
+
+def _full_names(project: "Project") -> list[str]:
+    return [f"{project.name}/{name}" for name in project.model_names]
 
 
 def _warnings(project: "Project") -> list[str]:

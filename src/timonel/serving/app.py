@@ -22,6 +22,9 @@ from timonel.serving.documentation import Operation
 from timonel.serving.metrics import Metrics
 from timonel.serving.operate import add_operate
 from timonel.serving.predict import Predictor, json_response
+from timonel.serving.protocols.entrance import Entrance
+from timonel.serving.protocols.mount import add_protocols
+from timonel.serving.protocols.refusals import refusal_content
 from timonel.serving.routing import Routes
 
 __all__ = ["build_app"]
@@ -38,6 +41,7 @@ def build_app(
     metrics: Metrics,
     *,
     at_root: bool,
+    entrances: Sequence[Entrance] = (),
     origins: Sequence[str] = (),
     lifespan: Lifespan | None = None,
     operator: Operator | None = None,
@@ -45,7 +49,8 @@ def build_app(
 ) -> FastAPI:
     """The application for these projects, the one at the root too when `at_root`.
 
-    `troubles` are sentences that /health shows beside those of the routes.
+    `entrances` are where other protocols bring their rows. `troubles` are sentences that /health
+    shows beside those of the routes.
     """
     app = FastAPI(
         title="Timonel",
@@ -77,6 +82,8 @@ def build_app(
         _add_health(app, "", projects, routes, troubles, shown=True)
     if operator is not None:
         add_operate(app, projects, routes, operator, at_root=at_root, origins=origins)
+    if entrances:
+        schemas |= add_protocols(app, entrances, routes, at_root=at_root)
     _add_watch(app, projects, metrics)
     _add_documentation(app, schemas)
     _add_refusals(app)
@@ -216,13 +223,13 @@ def _add_refusals(app: FastAPI) -> None:
                 405: f"{path} does not take {request.method}; /docs lists what does.",
             }
             detail = sentences.get(error.status_code, str(error.detail))
-            return json_response({"detail": detail}, error.status_code, error.headers)
+            content = refusal_content(path, error.status_code, detail)
+            return json_response(content, error.status_code, error.headers)
         if isinstance(error, TimonelError):
-            return json_response({"detail": str(error)}, error.status)
+            return json_response(refusal_content(path, error.status, str(error)), error.status)
         _log.error("%s %s failed", request.method, path, exc_info=error)
-        return json_response(
-            {"detail": "The server failed to answer; its log says why. Try again."}, 500
-        )
+        failed = "The server failed to answer; its log says why. Try again."
+        return json_response(refusal_content(path, 500, failed), 500)
 
     handlers: list[tuple[Any, Callable[[Request, Exception], Awaitable[Response]]]] = [
         (HTTPException, refuse),

@@ -24,6 +24,7 @@ from timonel.serving.cache import AnswerCache
 from timonel.serving.channel import Link, Supervision
 from timonel.serving.metrics import Metrics
 from timonel.serving.predict import Predictor
+from timonel.serving.protocols.entrance import Entrance
 from timonel.serving.recorder import JournalRecorder
 from timonel.serving.routing import Routes
 from timonel.serving.rows import RowReader
@@ -69,14 +70,20 @@ def worker_app(
         for project in projects
         if project.cache
     }
-    predictors = [
-        Predictor(
+    ways = [
+        (
             Answerer(project, routes, recorder, metrics, cache=caches.get(project.name)),
             RowReader(project, settings.max_rows),
-            max_body=settings.max_body,
-            max_pixels=settings.max_pixels,
         )
         for project in projects
+    ]
+    predictors = [
+        Predictor(answerer, reader, max_body=settings.max_body, max_pixels=settings.max_pixels)
+        for answerer, reader in ways
+    ]
+    entrances = [
+        Entrance(answerer, reader, max_body=settings.max_body, max_rows=settings.max_rows)
+        for answerer, reader in ways
     ]
 
     @contextlib.asynccontextmanager
@@ -113,6 +120,7 @@ def worker_app(
         routes,
         metrics,
         at_root=at_root,
+        entrances=entrances,
         origins=[origin for origin in settings.origins.split(",") if origin],
         lifespan=lifespan,
         operator=link,
