@@ -1,8 +1,9 @@
 """The file between supervisor and workers."""
 
+import os
 from pathlib import Path
 
-from timonel.serving.state import Champion, Progress, State, read_state, write_state
+from timonel.serving.state import Champion, Key, Progress, State, read_state, write_state
 
 STATE = State(
     champions=(Champion("digits", "cnn", 3, "ab" * 32),),
@@ -33,3 +34,13 @@ def test_a_state_of_a_later_release_is_read_for_what_is_known(tmp_path: Path) ->
 
 def test_a_champion_has_a_label() -> None:
     assert STATE.champions[0].label == "digits/cnn@3"
+
+
+def test_keys_are_told_to_nobody_elses_eyes(tmp_path: Path) -> None:
+    key = Key("abcdefgh", "shop", "0" * 64, ("predict",), projects=("digits",), rate=60)
+    (tmp_path / f"state.{os.getpid()}.tmp").write_text("left by a start that was killed")
+    write_state(tmp_path, State(keys=(key,)))
+    told = read_state(tmp_path)
+    assert told is not None
+    assert told.keys == (key,)
+    assert (tmp_path / "state.json").stat().st_mode & 0o777 == 0o600

@@ -70,15 +70,11 @@ def read_state(serving_folder: Path) -> State | None:
         return None
 
 
-def _for_us_alone(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
-
-
 def write_state(serving_folder: Path, state: State) -> None:
     """Replace the state as a whole, so that no reader sees half of it; others' users see none."""
     serving_folder.mkdir(parents=True, exist_ok=True)
     draft = serving_folder / f"state.{os.getpid()}.tmp"
     draft.unlink(missing_ok=True)  # one that was left keeps the mode that it was made with
-    with draft.open("xb", opener=_for_us_alone) as file:
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(msgspec.json.encode(state))
     draft.replace(_path(serving_folder))
