@@ -22,7 +22,7 @@ from timonel.stores import tables
 from timonel.stores.database import Database, raise_generation
 from timonel.stores.events import record
 
-__all__ = ["ANY", "ARROWS", "EMBEDDED", "State", "Version", "Versions"]
+__all__ = ["ANY", "ARROWS", "EMBEDDED", "State", "Version", "Versions", "moved", "rolled_back"]
 
 State = Literal["candidate", "challenger", "champion", "retired", "refused", "rolled_back"]
 """Where a version is in its life; `refused` and `rolled_back` are ends."""
@@ -138,34 +138,16 @@ class Versions:
         when another than `over` is champion.
         """
         with self._database.begin() as connection:
-            version = _get(connection, project, model, number)
-            if to not in ARROWS[version.state]:
-                allowed = ", ".join(ARROWS[version.state]) or "none: this state is an end"
-                raise BadRequest(
-                    f"Expected a state that a {version.state} version may move to ({allowed}), "
-                    f"got {to!r} for {version.label}."
-                )
-            proof = {**(evidence or {}), "reason": reason}
-            if to == "champion":
-                former = _champion(connection, project, model)
-                _expect(former, over, f"{project}/{model}")
-                if former is not None:
-                    _set(connection, former, "retired", f"{version.label} took its place")
-                    proof["former"] = former.label
-            _set(connection, version, to, reason)
-            if "champion" in (version.state, to):
-                raise_generation(connection)
-            record(
+            return moved(
                 connection,
+                (project, model, number),
+                to,
                 at=self._database.clock(),
                 who=who,
-                kind="version",
-                subject=version.label,
-                before=version.state,
-                after=to,
-                evidence=proof,
+                reason=reason,
+                evidence=evidence,
+                over=over,
             )
-            return _get(connection, project, model, number)
 
     def roll_back(
         self,
@@ -184,33 +166,15 @@ class Versions:
         BadRequest when `to` cannot become champion, Busy when `number` is not the champion.
         """
         with self._database.begin() as connection:
-            bad = _champion(connection, project, model)
-            _expect(bad, number, f"{project}/{model}")
-            good = _get(connection, project, model, to)
-            if bad is None or "champion" not in ARROWS[good.state]:
-                raise BadRequest(
-                    f"Expected a retired version or a challenger to go back to, got {good.label}, "
-                    f"which is {good.state}.",
-                    remedy="See those there are with: timonel models list",
-                )
-            moves: tuple[tuple[Version, State, dict[str, Any]], ...] = (
-                (bad, "rolled_back", {"successor": good.label}),
-                (good, "champion", {"former": bad.label}),
+            return rolled_back(
+                connection,
+                (project, model, number),
+                to,
+                at=self._database.clock(),
+                who=who,
+                reason=reason,
+                evidence=evidence,
             )
-            for version, state, other in moves:
-                _set(connection, version, state, reason)
-                record(
-                    connection,
-                    at=self._database.clock(),
-                    who=who,
-                    kind="version",
-                    subject=version.label,
-                    before=version.state,
-                    after=state,
-                    evidence={**(evidence or {}), "reason": reason, **other},
-                )
-            raise_generation(connection)
-            return _get(connection, project, model, number), _get(connection, project, model, to)
 
     def beside(self) -> Sequence[Version]:
         """What is worth being kept ready beside the champions, by project and model.
@@ -272,6 +236,88 @@ class Versions:
             query = query.where(table.model == model)
         with self._database.read() as connection:
             return [Version(**row) for row in connection.execute(query).mappings()]
+
+
+def moved(
+    connection: Connection,
+    names: tuple[str, str, int],
+    to: State,
+    *,
+    at: float,
+    who: str,
+    reason: str,
+    evidence: Mapping[str, Any] | None = None,
+    over: int | None = ANY,
+) -> Version:
+    """`Versions.move` inside a transaction that changes more than the version."""
+    version = _get(connection, *names)
+    if to not in ARROWS[version.state]:
+        allowed = ", ".join(ARROWS[version.state]) or "none: this state is an end"
+        raise BadRequest(
+            f"Expected a state that a {version.state} version may move to ({allowed}), "
+            f"got {to!r} for {version.label}."
+        )
+    proof = {**(evidence or {}), "reason": reason}
+    if to == "champion":
+        former = _champion(connection, *names[:2])
+        _expect(former, over, f"{names[0]}/{names[1]}")
+        if former is not None:
+            _set(connection, former, "retired", f"{version.label} took its place")
+            proof["former"] = former.label
+    _set(connection, version, to, reason)
+    if "champion" in (version.state, to):
+        raise_generation(connection)
+    record(
+        connection,
+        at=at,
+        who=who,
+        kind="version",
+        subject=version.label,
+        before=version.state,
+        after=to,
+        evidence=proof,
+    )
+    return _get(connection, *names)
+
+
+def rolled_back(
+    connection: Connection,
+    names: tuple[str, str, int],
+    to: int,
+    *,
+    at: float,
+    who: str,
+    reason: str,
+    evidence: Mapping[str, Any] | None = None,
+) -> tuple[Version, Version]:
+    """`Versions.roll_back` inside a transaction that changes more than the versions."""
+    bad = _champion(connection, *names[:2])
+    _expect(bad, names[2], f"{names[0]}/{names[1]}")
+    good = _get(connection, *names[:2], to)
+    if bad is None or "champion" not in ARROWS[good.state]:
+        raise BadRequest(
+            f"Expected a retired version or a challenger to go back to, got {good.label}, "
+            f"which is {good.state}.",
+            remedy="See those there are with: timonel models list",
+        )
+    moves: tuple[tuple[Version, State, dict[str, Any]], ...] = (
+        (bad, "rolled_back", {"successor": good.label}),
+        (good, "champion", {"former": bad.label}),
+    )
+    for version, state, other in moves:
+        _set(connection, version, state, reason)
+        record(
+            connection,
+            at=at,
+            who=who,
+            kind="version",
+            subject=version.label,
+            before=version.state,
+            after=state,
+            evidence={**(evidence or {}), "reason": reason, **other},
+        )
+    raise_generation(connection)
+    return _get(connection, *names), _get(connection, *names[:2], to)
 
 
 def _is(project: str, model: str, number: int) -> ColumnElement[bool]:
