@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from timonel.policies import (
         Cache,
         Choice,
+        Drift,
         Float,
         Gate,
         Grid,
@@ -49,6 +50,7 @@ _HOMES = {
     "timonel.policies": (
         "Cache",
         "Choice",
+        "Drift",
         "Float",
         "Gate",
         "Grid",
@@ -72,6 +74,7 @@ __all__ = [
     "Concat",
     "Contract",
     "Csv",
+    "Drift",
     "Embedded",
     "File",
     "FirstOf",

@@ -7,7 +7,14 @@ from timonel.errors import ArtifactError
 
 __all__ = ["FILES", "digest_of", "seal", "verify"]
 
-FILES = ("card.md", "metrics.json", "model.onnx", "reference.parquet", "signature.json")
+FILES = (
+    "card.md",
+    "metrics.json",
+    "model.onnx",
+    "reference.parquet",
+    "signature.json",
+    "sketch.bin",
+)
 """What a version's folder holds, sorted."""
 
 _REQUIRED = ("model.onnx", "signature.json")

@@ -13,6 +13,7 @@ from timonel.errors import DefinitionError
 __all__ = [
     "Cache",
     "Choice",
+    "Drift",
     "Float",
     "Gate",
     "Grid",
@@ -26,6 +27,9 @@ __all__ = [
 ]
 
 _PATH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
+
+_SEASONS = ("month", "weekday", "hour")
+_MATTERS = {"wasserstein": 0.1, "ks": 0.1, "js": 0.1, "psi": 0.1, "chi2": 0.1, "share": 0.05}
 
 
 def _within(owner: str, name: str, value: float, low: float, high: float) -> None:
@@ -123,6 +127,66 @@ class Cache:
     def __post_init__(self) -> None:
         _within("Cache", "ttl", self.ttl, 0.001, 366 * 86_400)
         _within("Cache", "most", self.most, 1, 10_000_000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drift:
+    """When live rows are compared with those that a version was made from, and what alarms.
+
+    Every `every` seconds the last `window` rows are compared. `alarm` is the chance that a window
+    without drift alarms, over all columns together. `number` and `category` name the statistic
+    that decides; `matters` the least effect, by statistic, that is worth an alarm: of `wasserstein`
+    in standard deviations (0.1), of `ks` and `share` (of missing or unseen values) as a share
+    (0.1, 0.05), of `js` (0.1), `psi` (0.1) and `chi2` (w, 0.1) in their own units.
+
+    Columns in `exclude` are shown, and never alarm: those of a calendar move by themselves. Those
+    in `season` are compared with reference rows of the same `month`, `weekday` or `hour` instead.
+    `dated` names a column of the source with the time of each row; `ordered` says that rows come
+    in order of time without one. With either, a window is held to what as many neighbouring rows
+    of the reference do, since real traffic is not shuffled.
+    """
+
+    every: float = 21_600.0
+    window: int = 1_000
+    alarm: float = 0.01
+    number: Literal["wasserstein", "ks", "js", "psi"] = "wasserstein"
+    category: Literal["js", "chi2", "psi"] = "js"
+    matters: Mapping[str, float] = field(default_factory=dict)
+    exclude: tuple[str, ...] = ()
+    season: Mapping[str, Literal["month", "weekday", "hour"]] = field(default_factory=dict)
+    dated: str | None = None
+    ordered: bool = False
+
+    def __post_init__(self) -> None:
+        _within("Drift", "every", self.every, 1, 366 * 86_400)
+        _within("Drift", "window", self.window, 10, 10_000_000)
+        _within("Drift", "alarm", self.alarm, 1e-4, 0.5)
+        for name, given, known in (
+            ("number", self.number, ("wasserstein", "ks", "js", "psi")),
+            ("category", self.category, ("js", "chi2", "psi")),
+            *((f"matters[{key!r}]", key, tuple(_MATTERS)) for key in self.matters),
+            *((f"season[{key!r}]", self.season[key], _SEASONS) for key in self.season),
+        ):
+            if given not in known:
+                raise DefinitionError(
+                    f"Drift: expected {name} to be one of {', '.join(known)}, got {given!r}."
+                )
+        for key, least in self.matters.items():
+            _within("Drift", f"matters[{key!r}]", least, 0.0, 1e6)
+        if self.season and not self.dated:
+            raise DefinitionError(
+                "Drift: expected dated to name a column of the source when there are seasons.",
+                remedy='Write Drift(season=…, dated="…").',
+            )
+
+    def least(self, statistic: str) -> float:
+        """The least effect of a statistic that is worth an alarm."""
+        return self.matters.get(statistic, _MATTERS[statistic])
+
+    @property
+    def false_alarms_a_week(self) -> float:
+        """How many alarms a week are to be expected where nothing drifts."""
+        return self.alarm * 7 * 86_400 / self.every
 
 
 @dataclass(frozen=True, kw_only=True)

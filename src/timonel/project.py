@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from timonel.contract import Contract
 from timonel.errors import DefinitionError, NotFound
-from timonel.policies import Cache, Gate, Grid, Layout, Optuna, Quality, Split, Tables
+from timonel.policies import Cache, Drift, Gate, Grid, Layout, Optuna, Quality, Split, Tables
 from timonel.schema import Column, columns_of
 from timonel.signature import Label
 
@@ -226,7 +226,8 @@ class Project:
     requests the same answer. `default` names the model that answers when a request names none
     (default: the first). `experiment` is MLflow's.
     `text_log` also keeps one line a prediction in `reportes/predicciones_<environment>.txt`.
-    `tables` keeps a run's rows as tables of the database as well. `reference` is what commands call
+    `tables` keeps a run's rows as tables of the database as well. `drift` says when live rows are
+    compared with those of training, and what alarms. `reference` is what commands call
     the project: its name, or the path that it was loaded from.
     """
 
@@ -240,6 +241,7 @@ class Project:
     split: Split = field(default_factory=Split)
     quality: Quality = field(default_factory=Quality)
     gate: Gate = field(default_factory=Gate)
+    drift: Drift = field(default_factory=Drift)
     contract: Contract = field(default_factory=Contract)
     default: str | None = None
     experiment: str | None = None
@@ -290,6 +292,12 @@ class Project:
                 remedy=f"Remove it from {self.features.__name__}.",
             )
         columns_of(self.features)
+        fields = list(self.features.model_fields)
+        for name in (*self.drift.exclude, *self.drift.season):
+            if name.partition(".")[0] not in (*fields, "output"):
+                raise DefinitionError(
+                    f"{where}, drift: expected columns among {', '.join(fields)}, got {name!r}."
+                )
         if not self.reference:
             object.__setattr__(self, "reference", self.name)
 

@@ -124,7 +124,8 @@ def examine(frame: "pl.DataFrame", project: Project) -> Checked:
     if split.given and split.given not in {column.name for column in judged}:
         judged = (*judged, Column(split.given, "category", categories=SIDES))
     names = [column.name for column in judged]
-    kept = [name for name in split.key if name not in names]
+    dated = (project.drift.dated,) if project.drift.dated else ()
+    kept = [name for name in dict.fromkeys((*split.key, *dated)) if name not in names]
     needed = dict.fromkeys((*names, *kept, *quality.key))
     if absent := [name for name in needed if name not in frame.columns]:
         raise DataRefused(

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from timonel.training import gate as gates
 from timonel.training.calibration import Calibration, calibrate
 from timonel.training.evaluate import Evaluation, evaluate
 
+if TYPE_CHECKING:
+    import polars
+
 __all__ = ["Judged", "judge"]
 
 
@@ -25,12 +28,14 @@ class Judged:
     """A candidate's results on the held-out rows, the gate's decision, and whom it was held to.
 
     `calibration` says how far its probabilities can be trusted; None where rows were too few.
+    `answers` has its `prediction` and `probability` for each held-out row, in their order.
     """
 
     evaluation: Evaluation
     decision: gates.Decision
     champion: Version | None
     calibration: Calibration | None
+    answers: "polars.DataFrame"
 
     @property
     def passed(self) -> bool:
@@ -72,7 +77,8 @@ def judge(
             champion_spread=champion.metrics.get("spread") if champion and held else None,
             seed=seed,
         )
-        found.append(Judged(evaluation, decision, champion, calibration))
+        answers = _told(test, predicted, scores, classes, project.drift.dated)
+        found.append(Judged(evaluation, decision, champion, calibration, answers))
         return {
             "evaluation": evaluation.to_dict(),
             "passed": decision.passed,
@@ -82,6 +88,27 @@ def judge(
 
     runner.step(f"evaluate/{model.name}", act)
     return found[0]
+
+
+def _told(
+    test: Part,
+    predicted: np.ndarray,
+    scores: np.ndarray,
+    classes: tuple[Label, ...],
+    dated: str | None,
+) -> "polars.DataFrame":
+    """Answers as the journal has them, and when their rows were."""
+    import polars as pl
+
+    probability = scores[np.arange(len(predicted)), predicted]
+    labels = [str(classes[place]) for place in predicted.tolist()]
+    answers = pl.DataFrame(
+        {
+            "prediction": pl.Series(labels, dtype=pl.String),
+            "probability": pl.Series(np.where(scores.any(axis=1), probability, np.nan)),
+        }
+    )
+    return answers.with_columns(test.frame[dated]) if dated else answers
 
 
 def _held(

@@ -7,6 +7,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from timonel.data import datasets
+from timonel.monitoring.reference import FILE as SKETCH
+from timonel.monitoring.reference import Reference
 from timonel.pipeline.context import Context
 from timonel.pipeline.judge import Judged
 from timonel.pipeline.runner import Report, Runner
@@ -77,6 +80,15 @@ def write_files(
         project.target,
         limit=2_000 if project.columns[0].image else 20_000,
     ).write_parquet(folder / "reference.parquet", compression="zstd")
+    # Of all its rows, not of the training side only: neighbours must be those that came together.
+    reference = Reference.of_frame(
+        datasets.load(split["key"], context.objects),
+        project.columns,
+        signature.classes,
+        project.drift,
+        answers=judged.answers,
+    )
+    (folder / SKETCH).write_bytes(reference.to_bytes())
     (folder / "metrics.json").write_text(
         json.dumps(_metrics(ingested, split, trained, judged, seed), indent=2) + "\n"
     )

@@ -146,6 +146,8 @@ project = t.Project(
     split=t.Split(test=0.3, validation=0.1, key=("id",)),
     quality=t.Quality(duplicates="keep"),
     gate=t.Gate(floor=0.9, retries=1),
+    # `prepare` leaves the records in order of their dates.
+    drift=t.Drift(ordered=True, exclude=("mes", "dia_mes", "dia_semana", "hora")),
     contract=t.Contract(reply=reply, under="features", rows="one", unknown="ignore", models="all"),
     experiment="Chicago Crimes 2024",
     layout=t.Layout(

@@ -1,0 +1,201 @@
+"""What is compared of a measure, and how: its values, its share of missing and of unseen ones."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+
+from timonel.monitoring import distance
+from timonel.monitoring.measures import Measure
+from timonel.monitoring.scales import UNIT, Bins, Scale
+from timonel.monitoring.sketch import Sketch, Tally
+from timonel.policies import Drift
+
+__all__ = ["STATISTICS", "Aspect", "Comparison", "Groups", "Statistic", "comparisons", "watched"]
+
+Aspect = Literal["values", "missing", "unseen"]
+Statistic = Literal["wasserstein", "ks", "js", "psi", "chi2", "share"]
+
+STATISTICS: dict[str, tuple[Statistic, ...]] = {
+    "number": ("wasserstein", "ks", "js", "psi"),
+    "category": ("js", "chi2", "psi"),
+}
+"""The statistics of each kind of measure."""
+
+_FINE = 256  # groups of bins that keep a null distribution of areas cheap and exact to a percent
+_COARSE = 10  # groups of bins that are compared one by one
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Cells gathered into groups: `index` (cells,) has each cell's group, or -1 if it has none.
+
+    Of bins, the first group is what lies below and the last what lies above them; those between
+    lie between neighbours of `edges` (in bins), or with `atoms` in the middle.
+    """
+
+    index: np.ndarray
+    edges: np.ndarray
+    atoms: bool = False
+
+    @cached_property
+    def size(self) -> int:
+        """How many groups there are."""
+        return int(self.index.max()) + 1
+
+    def gather(self, counts: np.ndarray) -> np.ndarray:
+        """Counts (seasons, cells) as counts (seasons, groups)."""
+        kept = self.index >= 0
+        gathered = np.zeros((self.size, len(counts)), np.int64)
+        np.add.at(gathered, self.index[kept], counts[:, kept].T)
+        return gathered.T
+
+
+def _groups_of_bins(bins: Bins, counts: np.ndarray, most: int) -> Groups:
+    """At most about `most` groups of equal share of the counts (cells,)."""
+    edges = np.arange(bins.size + 1)
+    if bins.size > most:
+        within = np.cumsum(counts[: bins.size])
+        shares = np.linspace(0, within[-1], most + 1)[1:-1]
+        inner = np.searchsorted(within, shares, side="left") + 1
+        edges = np.unique(np.concatenate([[0], inner, [bins.size]]))
+    groups = len(edges) - 1
+    index = np.repeat(np.arange(1, groups + 1), np.diff(edges))
+    index = np.concatenate([index, [0, groups + 1, -1]])
+    return Groups(index, edges, bins.whole and groups == bins.size)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One aspect of a measure held to the reference's `tally`, by one statistic.
+
+    `matters` is the least effect that is worth an alarm.
+    """
+
+    measure: Measure
+    scale: Scale
+    tally: Tally
+    aspect: Aspect
+    statistic: Statistic
+    matters: float
+
+    @property
+    def name(self) -> str:
+        """What it is called in a calibration."""
+        return f"{self.measure.name} {self.aspect}"
+
+    @cached_property
+    def fine(self) -> Groups:
+        """The groups that a real window is measured on."""
+        return self._groups(2**16)
+
+    @cached_property
+    def groups(self) -> Groups:
+        """The groups that a null distribution of thousands of windows is made on."""
+        return self._groups(_FINE)
+
+    def _groups(self, most: int) -> Groups:
+        cells = self.scale.size + 3
+        none = np.zeros(0)
+        if self.aspect == "missing":
+            return Groups(np.repeat([0, 1], [cells - 1, 1]), none)
+        if self.aspect == "unseen":
+            return Groups(np.repeat([0, 1, -1], [cells - 2, 1, 1]), none)
+        if not isinstance(self.scale, Bins):
+            return Groups(np.concatenate([np.arange(cells - 1), [-1]]), none)
+        most = most if self.statistic in ("wasserstein", "ks") else _COARSE
+        return _groups_of_bins(self.scale, self.tally.counts.sum(axis=0), most)
+
+    def rows(self) -> int:
+        """How many rows of the reference it rests on."""
+        return int(self.fine.gather(self.tally.counts).sum())
+
+    def distances(
+        self, groups: Groups, counts: np.ndarray, beyond: np.ndarray | None = None
+    ) -> np.ndarray:
+        """The statistic of each window (n,), given its counts (n, seasons, groups).
+
+        The reference is mixed in the seasons of the window. `beyond` is how far, on average, a
+        window's values below and above the bins lie beyond them (in bins; default: as far as the
+        reference's).
+        """
+        rows = counts.sum(axis=2)
+        total = np.maximum(rows.sum(axis=1, keepdims=True), 1)
+        p = counts.sum(axis=1) / total
+        q = (rows / total) @ self._shares(groups)
+        p = np.where(rows.sum(axis=1, keepdims=True) > 0, p, q)
+        if self.aspect != "values":
+            change: np.ndarray = np.abs(p[:, 1] - q[:, 1])
+            return change
+        if self.statistic == "js":
+            return distance.jensen_shannon(p, q)
+        if self.statistic == "psi":
+            return distance.psi(p, q)
+        if self.statistic == "chi2":
+            return distance.chi_square(p, q, float(total.mean()), self.rows())
+        bins = self.scale
+        # Of a constant there is no spread to measure by: the share that moved is what there is.
+        if self.statistic == "ks" or not isinstance(bins, Bins) or not bins.spread:
+            return distance.kolmogorov(p, q)
+        places = groups.edges[:-1] + 0.5 if groups.atoms else groups.edges
+        area = distance.wasserstein(p, q, places.astype(np.float64), atoms=groups.atoms)
+        own = _beyond(self.tally)
+        theirs = own if beyond is None else beyond
+        area += np.abs(p[:, [0, -1]] * theirs - q[:, [0, -1]] * own).sum(axis=1)
+        return area * (bins.width / bins.spread)
+
+    def _shares(self, groups: Groups) -> np.ndarray:
+        """The reference's shares (seasons, groups); all rows' for a season that it lacks."""
+        reference = groups.gather(self.tally.counts).astype(np.float64)
+        totals = reference.sum(axis=1, keepdims=True)
+        everything = reference.sum(axis=0) / max(float(totals.sum()), 1.0)
+        shares: np.ndarray = np.where(totals > 0, reference / np.maximum(totals, 1.0), everything)
+        return shares
+
+    def measured(self, tally: Tally) -> float:
+        """The statistic of one window, on all of its cells."""
+        counts = self.fine.gather(tally.counts)[None]
+        return float(self.distances(self.fine, counts, _beyond(tally))[0])
+
+    def by(self, statistic: Statistic) -> "Comparison":
+        """The same by another statistic."""
+        return Comparison(
+            self.measure, self.scale, self.tally, self.aspect, statistic, self.matters
+        )
+
+
+def _beyond(tally: Tally) -> np.ndarray:
+    outside = np.maximum(tally.cells[-2:], 1)
+    sums = zip((tally.under, tally.over), outside, strict=True)
+    return np.array([total / (UNIT * int(count)) for total, count in sums])
+
+
+def comparisons(sketch: Sketch, policy: Drift) -> list[Comparison]:
+    """What is compared of each measure of a reference, in their order."""
+    found: list[Comparison] = []
+    for measure, scale in sketch.shape.items():
+        tally = sketch.tallies[measure.name]
+        chosen: Statistic = policy.number if measure.kind == "number" else policy.category
+        aspects: list[tuple[Aspect, Statistic]] = [("values", chosen)]
+        if measure.nullable or tally.missing:
+            aspects.append(("missing", "share"))
+        if measure.kind == "category" and measure.values is None:
+            aspects.append(("unseen", "share"))
+        found += [
+            Comparison(measure, scale, tally, aspect, statistic, policy.least(statistic))
+            for aspect, statistic in aspects
+        ]
+    return found
+
+
+def watched(found: Sequence[Comparison], policy: Drift) -> list[Comparison]:
+    """Those of them that may alarm; a picture's summaries are left out by its column's name too."""
+    left_out = set(policy.exclude)
+    return [
+        one
+        for one in found
+        if one.measure.name not in left_out
+        and (one.measure.output or one.measure.column not in left_out)
+    ]
