@@ -1,11 +1,21 @@
 """Plans are checked where they are written."""
 
+import json
 from collections.abc import Callable
 
 import pytest
 
 from timonel.errors import DefinitionError
-from timonel.rollouts import AllAtOnce, BlueGreen, Canary, Limits, Shadow
+from timonel.rollouts import (
+    AllAtOnce,
+    BlueGreen,
+    Canary,
+    Limits,
+    Rollout,
+    Shadow,
+    plan_from_dict,
+    plan_to_dict,
+)
 
 
 @pytest.mark.parametrize(
@@ -38,3 +48,24 @@ def test_defaults_are_sane() -> None:
         "Canary",
         "Shadow",
     }
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [AllAtOnce(watch=5), BlueGreen(limits=Limits(slower=2)), Canary(sticky="X-User"), Shadow()],
+)
+def test_a_plan_survives_json(plan: Rollout) -> None:
+    assert plan_from_dict(json.loads(json.dumps(plan_to_dict(plan)))) == plan
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({}, "expected a plan's kind|Expected a plan's kind"),
+        ({"kind": "Canary", "steps": [0.5]}, "growing steps"),
+        ({"kind": "Canary", "requests": "many"}, "Canary: "),
+    ],
+)
+def test_what_is_no_plan_is_refused(values: dict[str, object], said: str) -> None:
+    with pytest.raises(DefinitionError, match=said):
+        plan_from_dict(values)

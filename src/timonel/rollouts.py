@@ -1,11 +1,21 @@
 """How traffic moves to a new version: the plans, as frozen data, and what they ask of it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from timonel.errors import DefinitionError
 
-__all__ = ["AllAtOnce", "BlueGreen", "Canary", "Limits", "Rollout", "Shadow"]
+__all__ = [
+    "AllAtOnce",
+    "BlueGreen",
+    "Canary",
+    "Limits",
+    "Rollout",
+    "Shadow",
+    "plan_from_dict",
+    "plan_to_dict",
+]
 
 
 def _check(owner: str, name: str, value: float, low: float, high: float) -> None:
@@ -137,3 +147,34 @@ class Shadow:
 
 
 Rollout = AllAtOnce | BlueGreen | Canary | Shadow
+
+
+def plan_to_dict(plan: Rollout) -> dict[str, Any]:
+    """A plan as JSON values; its class's name is `kind`."""
+    import msgspec
+
+    values: dict[str, Any] = msgspec.to_builtins(plan)
+    return {"kind": type(plan).__name__, **values}
+
+
+def plan_from_dict(values: Mapping[str, Any]) -> Rollout:
+    """What `plan_to_dict` gave.
+
+    Raises:
+        DefinitionError: it is no plan, or one with values that a plan cannot have.
+    """
+    import msgspec
+
+    kinds: dict[str, type[Rollout]] = {
+        kind.__name__: kind for kind in (AllAtOnce, BlueGreen, Canary, Shadow)
+    }
+    kind = kinds.get(str(values.get("kind")))
+    if kind is None:
+        raise DefinitionError(
+            f"Expected a plan's kind ({', '.join(kinds)}), got {values.get('kind')!r}."
+        )
+    rest = {name: value for name, value in values.items() if name != "kind"}
+    try:
+        return msgspec.convert(rest, kind)
+    except msgspec.ValidationError as error:
+        raise DefinitionError(f"{kind.__name__}: {error}") from None

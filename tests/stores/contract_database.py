@@ -48,15 +48,17 @@ class DatabaseContract:
     def test_a_database_of_the_first_release_gets_the_new_tables_and_keeps_its_rows(
         self, database: Database, database_url: str
     ) -> None:
+        first = {"events", "generation", "versions", "runs", "steps", "segments", "exports"}
+        later = [table for name, table in tables.metadata.tables.items() if name not in first]
         with database.begin() as connection:
             raise_generation(connection)
-            for table in (tables.aliases, tables.keys):
+            for table in later:
                 table.drop(connection)
             connection.execute(text("UPDATE alembic_version SET version_num = 'r0001'"))
         database.close()
         again = Database.open(database_url)
         with again.read() as connection:
-            for table in (tables.aliases, tables.keys):
+            for table in later:
                 assert connection.execute(select(table)).all() == []
         assert again.generation() == 1
         again.close()

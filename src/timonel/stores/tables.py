@@ -20,11 +20,16 @@ from sqlalchemy import (
 
 __all__ = [
     "aliases",
+    "checks",
+    "decisions",
     "events",
     "exports",
     "generation",
     "keys",
+    "labels",
+    "leases",
     "metadata",
+    "rollouts",
     "runs",
     "segments",
     "steps",
@@ -35,6 +40,7 @@ metadata = MetaData()
 
 _CHAMPION = text("state = 'champion'")
 _RUNNING = text("status = 'running'")
+_ACTIVE = text("state IN ('running', 'paused', 'watching')")
 _VALID = text("revoked IS NULL")
 
 events = Table(
@@ -173,4 +179,83 @@ keys = Table(
     Column("expires", Float),
     Column("revoked", Float),
     Index("one_key", "name", unique=True, sqlite_where=_VALID, postgresql_where=_VALID),
+)
+
+rollouts = Table(
+    "rollouts",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("project", String, nullable=False),
+    Column("model", String, nullable=False),
+    Column("challenger", Integer, nullable=False),
+    Column("champion", Integer, nullable=False),
+    Column("plan", JSON, nullable=False),
+    Column("state", String, nullable=False),
+    Column("step", Integer, nullable=False),
+    Column("share", Float, nullable=False),
+    Column("mirror", Float, nullable=False),
+    Column("who", String, nullable=False),
+    Column("reason", String, nullable=False),
+    Column("evidence", JSON, nullable=False),
+    Column("started", Float, nullable=False),
+    Column("since", Float, nullable=False),
+    Column("finished", Float),
+    Index("rollouts_project", "project", "started"),
+    Index(
+        "one_rollout",
+        "project",
+        "model",
+        unique=True,
+        sqlite_where=_ACTIVE,
+        postgresql_where=_ACTIVE,
+    ),
+)
+
+labels = Table(
+    "labels",
+    metadata,
+    Column("project", String, primary_key=True),
+    Column("prediction", String, primary_key=True),
+    Column("row", Integer, primary_key=True, autoincrement=False),
+    Column("label", String, nullable=False),
+    Column("at", Float, nullable=False),
+    Index("labels_at", "project", "at"),
+)
+
+checks = Table(
+    "checks",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("project", String, nullable=False),
+    Column("model", String, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("first_time", Float, nullable=False),
+    Column("last_time", Float, nullable=False),
+    Column("rows", Integer, nullable=False),
+    Column("verdict", String, nullable=False),
+    Column("sentence", String, nullable=False),
+    Column("detail", JSON, nullable=False),
+    Index("one_check", "project", "model", "kind", "last_time", unique=True),
+)
+
+decisions = Table(
+    "decisions",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("project", String, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("act", String, nullable=False),
+    Column("sentence", String, nullable=False),
+    Column("evidence", JSON, nullable=False),
+    Column("run_id", String),
+    Index("decisions_project", "project", "at"),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("holder", String, nullable=False),
+    Column("until", Float, nullable=False),
 )
