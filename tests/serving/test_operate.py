@@ -5,15 +5,15 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
-from starlette.requests import Request
 from starlette.testclient import TestClient
 
 from timonel.project import load_project
 from timonel.serving.answer import Answerer
 from timonel.serving.app import build_app
 from timonel.serving.channel import RunReply
+from timonel.serving.door import Door, Rules
+from timonel.serving.keyring import Keyring
 from timonel.serving.metrics import Metrics
-from timonel.serving.operate import NotAllowed, check_caller
 from timonel.serving.predict import Predictor
 from timonel.serving.routing import Routes
 from timonel.serving.rows import RowReader
@@ -37,6 +37,8 @@ class Stand:
 @pytest.fixture
 def client_of(tmp_path: Any) -> Callable[[Stand], TestClient]:
     def make(stand: Stand) -> TestClient:
+        origins = ("http://127.0.0.1:3000",)
+        rules = Rules(projects=("penguins",), at_root=True, origins=origins)
         routes = Routes([PENGUINS], tmp_path)
         routes.follow(State(runs=(Progress("penguins", "run-2", "running", "step train/rf"),)))
         predictor = Predictor(
@@ -56,7 +58,8 @@ def client_of(tmp_path: Any) -> Callable[[Stand], TestClient]:
             routes,
             Metrics(),
             at_root=True,
-            origins=["http://127.0.0.1:3000"],
+            door=lambda app: Door(app, rules, Keyring(tuple), most=lambda: 10),
+            origins=rules.origins,
             operator=stand,
         )
         return TestClient(app, base_url="http://127.0.0.1:8000")
@@ -129,16 +132,3 @@ def test_a_site_whose_name_was_given_this_machines_address_may_change_nothing(
 def test_a_page_of_this_server_and_an_allowed_one_may(client_of: Make, origin: str) -> None:
     client = client_of(Stand(RunReply(1, 200, "")))
     assert client.put("/run-pipeline", headers={"Origin": origin}).status_code == 200
-
-
-@pytest.mark.parametrize(
-    ("address", "near"),
-    [("127.0.0.1", True), ("::1", True), ("10.0.0.7", False), ("unknown", False)],
-)
-def test_only_this_machine_may_change_anything(address: str, near: bool) -> None:
-    request = Request({"type": "http", "client": (address, 1), "headers": []})
-    if near:
-        check_caller(request, [])
-    else:
-        with pytest.raises(NotAllowed, match=address):
-            check_caller(request, [])

@@ -49,6 +49,7 @@ class Metrics:
         self._new_requests: defaultdict[tuple[str, int], int] = defaultdict(int)
         self._new_rows: defaultdict[str, int] = defaultdict(int)
         self._new_seconds: defaultdict[str, _Seconds] = defaultdict(_Seconds)
+        self._new_refusals: defaultdict[str, int] = defaultdict(int)
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "timonel_requests_total",
@@ -67,6 +68,12 @@ class Metrics:
             "Time from the first byte of a prediction request to its reply.",
             ["project"],
             buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self._refusals = Counter(
+            "timonel_refused_total",
+            "Requests refused at the door, by reason; timonel_requests_total is without them.",
+            ["reason"],
             registry=self._registry,
         )
         self._cache = Counter(
@@ -95,6 +102,10 @@ class Metrics:
         """Count rows that a version answered."""
         self._new_rows[version] += rows
 
+    def refused(self, reason: str) -> None:
+        """Count one request that was refused before it was read."""
+        self._new_refusals[reason] += 1
+
     def flush(self) -> None:
         """Write down what was counted since the last time."""
         requests, self._new_requests = self._new_requests, defaultdict(int)
@@ -102,6 +113,9 @@ class Metrics:
         seconds, self._new_seconds = self._new_seconds, defaultdict(_Seconds)
         for (project, status), count in requests.items():
             self._requests.labels(project, status).inc(count)
+        refusals, self._new_refusals = self._new_refusals, defaultdict(int)
+        for reason, count in refusals.items():
+            self._refusals.labels(reason).inc(count)
         for version, count in rows.items():
             self._rows.labels(version).inc(count)
         for project, spent in seconds.items():

@@ -1,66 +1,27 @@
 """The routes that change something: runs of the pipeline, asked for over HTTP.
 
-They are open to this machine only, and closed to pages of other sites.
+Whom they are open to is decided at the door (`timonel.serving.callers`).
 """
 
 import asyncio
 import time
 from collections.abc import Sequence
-from ipaddress import ip_address
 from typing import Any
-from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
-from timonel.errors import TimonelError
 from timonel.project import Project
 from timonel.serving.channel import Operator, RunReply
 from timonel.serving.predict import json_response
 from timonel.serving.routing import Routes
 
-__all__ = ["NotAllowed", "add_operate", "check_caller"]
+__all__ = ["add_operate"]
 
 _HEARD_SECONDS = 1.0
 _POLL_SECONDS = 0.05
 
 _RUN = {"type": "object", "properties": {"run": {"type": "string"}, "status": {"type": "string"}}}
-
-
-class NotAllowed(TimonelError):
-    """Somebody asked for a change who may not."""
-
-    status = 403
-
-
-def check_caller(request: Request, origins: Sequence[str]) -> None:
-    """Let only this machine, and only pages of this server or of `origins`, change anything.
-
-    Raises:
-        NotAllowed: the caller is another machine, or a page of another site.
-    """
-    client = request.client.host if request.client else ""
-    # Without an address: a test's client, or a Unix socket.
-    if not (client in ("", "testclient") or _is_near(client)):
-        raise NotAllowed(
-            f"Expected a caller on this machine, got {client}.",
-            remedy="Ask for it on the machine that serves.",
-        )
-    origin = request.headers.get("origin")
-    if origin is None or origin in origins:
-        return
-    page = urlsplit(origin)
-    # A site can give its own name this machine's address, and then its page has the same host.
-    if page.netloc != request.headers.get("host") or not _is_near(page.hostname or ""):
-        raise NotAllowed(f"Expected a page of this server, got one of {origin}.")
-
-
-def _is_near(host: str) -> bool:
-    """Whether a host is this machine, by a name that nobody else can take."""
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def add_operate(
@@ -70,14 +31,13 @@ def add_operate(
     operator: Operator,
     *,
     at_root: bool,
-    origins: Sequence[str],
 ) -> None:
     """`POST /api/projects/NAME/runs`, what came of them, and `PUT …/run-pipeline`."""
     for project in projects:
         prefixes = [f"/{project.name}"] + ([""] if at_root else [])
         for prefix in prefixes:
-            _add_pipeline(app, prefix, project, operator, origins, shown=prefix == prefixes[-1])
-        _add_runs(app, project, routes, operator, origins)
+            _add_pipeline(app, prefix, project, operator, shown=prefix == prefixes[-1])
+        _add_runs(app, project, routes, operator)
 
 
 def _add_pipeline(
@@ -85,7 +45,6 @@ def _add_pipeline(
     prefix: str,
     project: Project,
     operator: Operator,
-    origins: Sequence[str],
     *,
     shown: bool,
 ) -> None:
@@ -95,7 +54,6 @@ def _add_pipeline(
         409 while another run goes on, and when the gate keeps the new version out. With the header
         `Prefer: respond-async` the answer is 202 and a run to watch.
         """
-        check_caller(request, origins)
         if "respond-async" in ",".join(request.headers.getlist("prefer")).lower():
             reply = await operator.run(project.name, wait=False)
             return _begun(project, reply, {"Preference-Applied": "respond-async"})
@@ -122,11 +80,9 @@ def _add_runs(
     project: Project,
     routes: Routes,
     operator: Operator,
-    origins: Sequence[str],
 ) -> None:
-    async def begin(request: Request) -> Response:
+    async def begin() -> Response:
         """Begin to train anew; 409 while another run goes on."""
-        check_caller(request, origins)
         return _begun(project, await operator.run(project.name, wait=False), {})
 
     async def runs() -> Response:
@@ -198,6 +154,7 @@ def _responses(properties: Any) -> dict[int | str, dict[str, Any]]:
             "content": {"application/json": {"schema": _RUN}},
             "description": "A run began; `watch` says how it goes.",
         },
+        401: {"description": "A key is needed."},
         403: {"description": "The caller may not change anything."},
         409: {"description": "Another run goes on, or the gate kept the version out."},
         500: {"description": "The run failed; the reply says why."},

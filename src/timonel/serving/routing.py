@@ -128,6 +128,14 @@ class Routes:
         """The versions that answer."""
         return tuple(served.label for served in self._served.values())
 
+    def slowest(self) -> float:
+        """The seconds that a row takes the slowest version that answers, in batches if it batches.
+
+        0 while none answers.
+        """
+        known = [served.measured for served in self._served.values()]
+        return max((m.batch_seconds / m.batch_rows or m.row_seconds for m in known), default=0.0)
+
     def runs(self, project: str) -> list[Progress]:
         """The project's newest runs, newest first."""
         return [run for run in self.state.runs if run.project == project]

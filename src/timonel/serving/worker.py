@@ -11,6 +11,7 @@ import os
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,9 @@ from timonel.serving.answer import Answerer
 from timonel.serving.app import build_app
 from timonel.serving.cache import AnswerCache
 from timonel.serving.channel import Link, Supervision
+from timonel.serving.door import Door, Rules
+from timonel.serving.keyring import Keyring
+from timonel.serving.load import Refusals, most_of
 from timonel.serving.metrics import Metrics
 from timonel.serving.predict import Predictor
 from timonel.serving.protocols.entrance import Entrance
@@ -64,6 +68,7 @@ def worker_app(
     )
     recorder = JournalRecorder(journal, settings.environment)
     metrics = Metrics()
+    refusals = Refusals(metrics.refused)
     answers = _answers(projects, settings)
     caches = {
         project.name: AnswerCache(project.cache, answers[project.name])
@@ -120,11 +125,21 @@ def worker_app(
         routes,
         metrics,
         at_root=at_root,
+        door=partial(
+            Door,
+            rules=Rules.of(settings, projects, at_root=at_root),
+            keyring=Keyring(lambda: routes.state.keys, workers=settings.workers),
+            most=lambda: settings.max_waiting or most_of(routes.slowest()),
+            refused=refusals,
+        ),
         entrances=entrances,
         origins=[origin for origin in settings.origins.split(",") if origin],
         lifespan=lifespan,
         operator=link,
-        troubles=lambda: [kept.trouble for kept in set(answers.values()) if kept.trouble],
+        troubles=lambda: [
+            *(kept.trouble for kept in set(answers.values()) if kept.trouble),
+            *refusals.troubles(),
+        ],
     )
 
 
