@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from timonel.project import Project
-    from timonel.serving.channel import RunReply
+    from timonel.serving.channel import RunReply, Serves
     from timonel.settings import Settings
 
 __all__ = ["build"]
@@ -52,7 +52,7 @@ class _InProcess:
         self._operator = PipelineOperator(
             settings, projects, self._launcher, lambda labels: labels <= self._serves
         )
-        self._upkeep = Upkeep(settings, projects, self._operator.adopt)
+        self._upkeep = Upkeep(settings, projects, self._operator.adopt, routed=lambda: self._serves)
 
     async def open(self) -> None:
         """Begin to follow the database and to export the journal."""
@@ -66,9 +66,9 @@ class _InProcess:
     def say_ready(self) -> None:
         """Nobody waits for it."""
 
-    def say_serves(self, labels: tuple[str, ...]) -> None:
+    def say_serves(self, serves: "Serves") -> None:
         """Keep which versions answer."""
-        self._serves = frozenset(labels)
+        self._serves = frozenset(serves.labels)
 
     async def run(self, project: str, *, wait: bool) -> "RunReply":
         """Run a project's pipeline in a process of its own; see `Operator`."""

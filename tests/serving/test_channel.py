@@ -8,7 +8,7 @@ import pytest
 
 from tests.serving.processes import until
 from timonel.errors import NotReady
-from timonel.serving.channel import AskRun, Link, RunReply, SupervisorEnd
+from timonel.serving.channel import AskRun, Link, RunReply, Serves, SupervisorEnd
 
 
 class Pair:
@@ -36,15 +36,17 @@ def pair() -> Iterator[Pair]:
 
 
 def test_a_worker_tells_when_it_is_ready_and_what_it_serves(pair: Pair) -> None:
+    said = Serves(("a/b@1", "a/c@2"), ("a/b@1", "a/b@2", "a/c@2"), {"a/b@3": "it is bad"})
+
     async def talk() -> None:
         await pair.link.open()
         pair.link.say_ready()
-        pair.link.say_serves(("a/b@1", "a/c@2"))
+        pair.link.say_serves(said)
         await pair.link.close()
 
     asyncio.run(talk())
     assert pair.end.ready.wait(5)
-    until(lambda: pair.end.serves == {"a/b@1", "a/c@2"})
+    until(lambda: pair.end.serves == said)
 
 
 def test_each_reply_reaches_who_asked_in_whatever_order_they_come(pair: Pair) -> None:
@@ -96,7 +98,7 @@ def test_a_worker_that_dies_in_the_middle_of_a_line_ends_the_conversation() -> N
     theirs.close()
     assert end.ready.wait(5)
     end.close()
-    assert end.serves == frozenset()
+    assert end.serves == Serves()
     end.reply(RunReply(1, 200, "nobody hears it"))
 
 

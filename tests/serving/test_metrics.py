@@ -36,8 +36,8 @@ def test_requests_rows_and_the_journal_are_counted() -> None:
     assert value(text, 'timonel_request_seconds_bucket{le="0.0025",project="penguins"}') == 1
     assert value(text, 'timonel_request_seconds_count{project="penguins"}') == 2
     assert value(text, 'timonel_cache_total{outcome="hit",project="penguins"}') == 1
-    assert value(text, "timonel_journal_lost") == 1
-    assert value(text, "timonel_journal_refused") == 2
+    assert value(text, "timonel_journal_lost_total") == 1
+    assert value(text, "timonel_journal_refused_total") == 2
     assert value(text, "timonel_journal_short") == 1
 
 
@@ -52,4 +52,4 @@ def test_processes_of_one_folder_are_summed(tmp_path: Path) -> None:
         )
     assert value(ended.stdout, 'timonel_predictions_total{version="penguins/rf@1"}') == 6
     assert value(ended.stdout, 'timonel_request_seconds_count{project="penguins"}') == 2
-    assert value(ended.stdout, "timonel_journal_refused") == 4
+    assert value(ended.stdout, "timonel_journal_refused_total") == 4

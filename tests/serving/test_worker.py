@@ -154,7 +154,7 @@ def test_a_worker_says_when_it_is_ready_and_what_it_serves(tmp_path: Path) -> No
     app = worker_app([penguins], settings, at_root=True, link=Link(theirs))
     with TestClient(app):
         assert end.ready.wait(10)
-        until(lambda: end.serves == {"penguins/rf@1"})
+        until(lambda: end.serves.labels == ("penguins/rf@1",))
     end.close()
 
 

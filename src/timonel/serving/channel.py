@@ -15,7 +15,7 @@ import msgspec
 
 from timonel.errors import NotReady
 
-__all__ = ["AskRun", "Link", "Operator", "RunReply", "Supervision", "SupervisorEnd"]
+__all__ = ["AskRun", "Link", "Operator", "RunReply", "Serves", "Supervision", "SupervisorEnd"]
 
 _LIMIT = 1 << 20  # bytes of one line
 
@@ -25,9 +25,14 @@ class Ready(msgspec.Struct, frozen=True, tag="ready"):
 
 
 class Serves(msgspec.Struct, frozen=True, tag="serves"):
-    """The versions that the worker's requests are answered by from now on."""
+    """The versions that the worker's requests are answered by from now on.
 
-    labels: tuple[str, ...]
+    `loaded` are all that it holds ready, `failed` those that it cannot load, with the reason.
+    """
+
+    labels: tuple[str, ...] = ()
+    loaded: tuple[str, ...] = ()
+    failed: dict[str, str] = {}
 
 
 class AskRun(msgspec.Struct, frozen=True, tag="run"):
@@ -76,7 +81,7 @@ class Supervision(Operator, Protocol):
         """Take note that requests are answered from now on."""
         ...
 
-    def say_serves(self, labels: tuple[str, ...]) -> None:
+    def say_serves(self, serves: Serves) -> None:
         """Take note of which versions answer from now on."""
         ...
 
@@ -115,9 +120,9 @@ class Link:
         """Tell that requests are answered from now on."""
         self._say(Ready())
 
-    def say_serves(self, labels: tuple[str, ...]) -> None:
+    def say_serves(self, serves: Serves) -> None:
         """Tell which versions answer from now on."""
-        self._say(Serves(labels))
+        self._say(serves)
 
     async def run(self, project: str, *, wait: bool) -> RunReply:
         """Ask for a run of a project's pipeline; see `AskRun`.
@@ -171,7 +176,7 @@ class SupervisorEnd:
         self._asked = asked
         self._sending = threading.Lock()
         self.ready = threading.Event()
-        self.serves: frozenset[str] = frozenset()
+        self.serves = Serves()
         self._thread = threading.Thread(target=self._read, name="timonel-channel", daemon=True)
         self._thread.start()
 
@@ -197,6 +202,6 @@ class SupervisorEnd:
                 if isinstance(message, Ready):
                     self.ready.set()
                 elif isinstance(message, Serves):
-                    self.serves = frozenset(message.labels)
+                    self.serves = message
                 else:
                     self._asked(message, self.reply)

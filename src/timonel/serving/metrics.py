@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.registry import Collector
 
 __all__ = ["Metrics"]
 
@@ -41,16 +42,20 @@ class Metrics:
     """The metrics of one process, used from its event loop.
 
     Requests are counted at once in this object, and for other processes when `flush` is called.
+    `watch` adds what is looked up at each scrape.
     """
 
     content_type = "text/plain; version=0.0.4; charset=utf-8"
 
-    def __init__(self) -> None:
+    def __init__(self, watch: Collector | None = None) -> None:
+        self._watch = watch
         self._new_requests: defaultdict[tuple[str, int], int] = defaultdict(int)
         self._new_rows: defaultdict[str, int] = defaultdict(int)
         self._new_seconds: defaultdict[str, _Seconds] = defaultdict(_Seconds)
         self._new_refusals: defaultdict[str, int] = defaultdict(int)
         self._registry = CollectorRegistry()
+        if watch is not None:
+            self._registry.register(watch)
         self._requests = Counter(
             "timonel_requests_total",
             "Prediction requests by project and HTTP status.",
@@ -82,14 +87,20 @@ class Metrics:
             ["project", "outcome"],
             registry=self._registry,
         )
-        self._lost, self._refused, self._short = (
-            Gauge(name, sentence, multiprocess_mode="sum", registry=self._registry)
+        self._lost, self._refused = (
+            Counter(name, sentence, registry=self._registry)
             for name, sentence in (
-                ("timonel_journal_lost", "Answers given without a journal record: an alarm."),
-                ("timonel_journal_refused", "Answers refused because they could not be recorded."),
-                ("timonel_journal_short", "Workers that cannot reserve space ahead: an alarm."),
+                ("timonel_journal_lost_total", "Answers given without a journal record: an alarm."),
+                ("timonel_journal_refused_total", "Answers refused for want of a journal record."),
             )
         )
+        self._short = Gauge(
+            "timonel_journal_short",
+            "Workers that cannot reserve space ahead: an alarm.",
+            multiprocess_mode="sum",
+            registry=self._registry,
+        )
+        self._known = (0, 0)
 
     def request(self, project: str, status: int, seconds: float) -> None:
         """Count one prediction request."""
@@ -127,8 +138,10 @@ class Metrics:
 
     def journal(self, *, lost: int, refused: int, short: bool) -> None:
         """Set how this process's journal fares; see `Journal` for the three."""
-        self._lost.set(lost)
-        self._refused.set(refused)
+        before_lost, before_refused = self._known
+        self._known = lost, refused
+        self._lost.inc(lost - before_lost)
+        self._refused.inc(refused - before_refused)
         self._short.set(short)
 
     def render(self) -> bytes:
@@ -139,5 +152,7 @@ class Metrics:
 
             registry = CollectorRegistry()
             MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+            if self._watch is not None:
+                registry.register(self._watch)
             return generate_latest(registry)
         return generate_latest(self._registry)

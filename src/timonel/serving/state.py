@@ -13,7 +13,7 @@ __all__ = ["Champion", "Key", "Progress", "State", "read_state", "write_state"]
 
 
 class Champion(msgspec.Struct, frozen=True):
-    """A version that answers; its files are in the folder named by its digest."""
+    """A version that answers or may; its files are in the folder named by its digest."""
 
     project: str
     model: str
@@ -24,6 +24,11 @@ class Champion(msgspec.Struct, frozen=True):
     def label(self) -> str:
         """The version's name, such as `digits/cnn@3`."""
         return f"{self.project}/{self.model}@{self.number}"
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Project and model."""
+        return self.project, self.model
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -50,9 +55,14 @@ class Key(msgspec.Struct, frozen=True):
 
 
 class State(msgspec.Struct, frozen=True):
-    """The whole file."""
+    """The whole file.
+
+    `champions` answer; `standby` are loaded and warm beside them: what a rollback goes to, what is
+    about to be promoted, and what answers while a champion cannot be loaded.
+    """
 
     champions: tuple[Champion, ...] = ()
+    standby: tuple[Champion, ...] = ()
     runs: tuple[Progress, ...] = ()
     degraded: tuple[str, ...] = ()
     keys: tuple[Key, ...] = ()

@@ -5,10 +5,11 @@ the state that workers read, and tries again.
 """
 
 import logging
-import os
 import socket
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from msgspec import structs
@@ -16,6 +17,7 @@ from msgspec import structs
 from timonel.errors import ArtifactError, StoreError, TimonelError
 from timonel.journal.segments import adopt, export
 from timonel.project import Project
+from timonel.serving.copies import Fingerprint, fingerprint, prune
 from timonel.serving.state import Champion, Key, Progress, State, read_state, write_state
 from timonel.settings import Settings
 from timonel.stores.aliases import Promotions, Wish
@@ -25,26 +27,30 @@ from timonel.stores.keys import Keys
 from timonel.stores.objects import ObjectStore
 from timonel.stores.runs import Run, Runs
 from timonel.stores.segments import Segments
-from timonel.stores.versions import EMBEDDED, Versions
+from timonel.stores.versions import EMBEDDED, Version, Versions
 from timonel.stores.versions import State as VersionState
 
 __all__ = ["Upkeep"]
 
 _log = logging.getLogger(__name__)
 
-Fingerprint = tuple[tuple[str, int, int, int], ...]
-
 _FOLLOW_SECONDS = 0.1
+_FETCH_SECONDS = 1.0  # between two attempts at the same version
+_PATIENCE = 0.1  # for the fetching of one version, before the others are told
+_START_PATIENCE = 10.0
 _EXPORT_SECONDS = 1.0
 _WATCH_SECONDS = 1.0
 _KEYS_SECONDS = 0.2
+_PRUNE_SECONDS = 60.0
+_UNUSED_SECONDS = 3600.0  # after which a copy that nothing mentions goes
 _NEWEST_RUNS = 5  # of each project, for those who watch one
 
 
 class Upkeep:
     """Mirrors what the database says into the home's `serving/`, and exports the journal.
 
-    `act` is given each wish that people express in MLflow, and starts what fulfils it.
+    `act` is given each wish that people express in MLflow, and starts what fulfils it. `routed`
+    tells which versions requests go to; `clock` gives seconds since 1970.
     """
 
     def __init__(
@@ -52,6 +58,9 @@ class Upkeep:
         settings: Settings,
         projects: Sequence[Project],
         act: Callable[[Wish], None] = lambda wish: None,
+        *,
+        routed: Callable[[], Collection[str]] = tuple,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
         self._projects = projects
@@ -61,6 +70,8 @@ class Upkeep:
         self._opening = threading.Lock()
         self._telling = threading.Lock()
         self._known: dict[str, Fingerprint] = {}  # digest → its files when they were verified
+        self._fetches: dict[Champion, tuple[threading.Thread, float]] = {}
+        self._troubles: dict[Champion, str] = {}
         self._embedded_trouble: list[str] = []
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -68,17 +79,23 @@ class Upkeep:
         self._act = act
         self._promotions: Promotions | None = None
         self._watch_trouble: str | None = None
+        self._routed = routed
+        self._clock = clock
+        self._proven: dict[tuple[str, str], Champion] = {}  # what answered last, of each model
+        self.swaps: Counter[tuple[str, str, str]] = Counter()
+        """How often a model's champion changed, by project, model and "promote" or "rollback"."""
 
     def start(self) -> None:
         """Prepare what can serve at once, then keep following on threads."""
-        self.follow()
+        self.follow(_START_PATIENCE)
         self.follow_keys()
         write_state(self._settings.serving_folder, self._state)
         for name, act, seconds in (
-            ("follow", self.follow, _FOLLOW_SECONDS),
+            ("follow", lambda: self.follow(_PATIENCE), _FOLLOW_SECONDS),
             ("keys", self.follow_keys, _KEYS_SECONDS),
             ("export", self.export_journal, _EXPORT_SECONDS),
             ("watch", self.watch_registry, _WATCH_SECONDS),
+            ("prune", self.prune, _PRUNE_SECONDS),
         ):
             thread = threading.Thread(
                 target=self._repeat, args=(act, seconds), name=f"timonel-{name}", daemon=True
@@ -135,28 +152,35 @@ class Upkeep:
                     troubles.append(f"{project.name}/{model.name} ships no usable version: {error}")
         return troubles
 
-    def follow(self) -> None:
-        """Fetch the champions' files, then tell the workers."""
+    def follow(self, wait: float | None = None) -> None:
+        """Fetch the files of the champions, and of what stands by, then tell the workers.
+
+        Each version is waited for at most `wait` seconds; meanwhile the former one is told.
+        """
         degraded: list[str] = []
         state = self._state
         try:
             database, objects = self._stores()
-            former = {(c.project, c.model): c for c in state.champions}
-            champions = []
-            for version in Versions(database).champions():
-                champion = Champion(version.project, version.model, version.number, version.digest)
-                try:
-                    self._keep_files(champion, objects)
-                except (TimonelError, OSError) as error:  # one must not hold up the others
-                    degraded.append(f"{champion.label} cannot be fetched: {error}")
-                    champion = former.get((champion.project, champion.model), champion)
-                champions.append(champion)
-            state = State(champions=tuple(champions), runs=self._progress(database))
-            degraded += self._embedded_trouble
+            versions = Versions(database)
+            former = {champion.key: champion for champion in state.champions}
+            champions = [_champion_of(version) for version in versions.champions()]
+            beside = self._beside(champions, map(_champion_of, versions.beside()))
+            lacking = [c for c in (*champions, *beside) if not self._has_copy(c, objects, wait)]
+            wanted = {*champions, *beside}
+            self._fetches = {c: fetch for c, fetch in self._fetches.items() if c in wanted}
+            self._troubles = {c: self._troubles[c] for c in lacking if c in self._troubles}
+            told = [former.get(c.key, c) if c in lacking else c for c in champions]
+            self._count(versions, former, told)
+            state = State(
+                champions=tuple(told),
+                standby=tuple(c for c in beside if c not in (*lacking, *told)),
+                runs=self._progress(database),
+            )
+            degraded += [*self._troubles.values(), *self._embedded_trouble]
         except (TimonelError, OSError) as error:
             degraded.append(f"The last known versions answer: {error}")
         degraded += [trouble for trouble in (self._export_trouble, self._watch_trouble) if trouble]
-        state = State(champions=state.champions, runs=state.runs, degraded=tuple(degraded))
+        state = structs.replace(state, degraded=tuple(degraded))
         self._tell(lambda told: structs.replace(state, keys=told.keys))
 
     def follow_keys(self) -> None:
@@ -188,13 +212,81 @@ class Upkeep:
                 write_state(self._settings.serving_folder, state)
                 self._state = state
 
-    def _keep_files(self, champion: Champion, objects: ObjectStore) -> None:
-        """Have a verified copy; one whose files changed since is verified, and fetched, anew."""
+    def _beside(
+        self, champions: Sequence[Champion], chosen: Iterable[Champion]
+    ) -> Sequence[Champion]:
+        """What stands by: what was chosen to, and what answered last where a champion does not.
+
+        A champion that cannot be loaded answers nowhere. A worker that starts then needs the
+        version that the others still answer with.
+        """
+        routed = self._routed()
+        for known in (*self._state.standby, *self._state.champions):
+            if known.label in routed:
+                self._proven[known.key] = known
+        found = list(chosen)
+        for key in (champion.key for champion in champions):
+            if key in self._proven:
+                found.append(self._proven[key])
+            else:  # it is not known yet what these workers answer with
+                found += [known for known in self._state.standby if known.key == key]
+        return [champion for champion in dict.fromkeys(found) if champion not in champions]
+
+    def _count(
+        self,
+        versions: Versions,
+        former: Mapping[tuple[str, str], Champion],
+        champions: Sequence[Champion],
+    ) -> None:
+        for champion in champions:
+            before = former.get(champion.key)
+            if before and before.number != champion.number:
+                was = versions.get(*before.key, before.number).state
+                kind = "rollback" if was == "rolled_back" else "promote"
+                self.swaps[(*champion.key, kind)] += 1
+
+    def _has_copy(self, champion: Champion, objects: ObjectStore, wait: float | None) -> bool:
+        """Whether there is a verified copy.
+
+        One whose files changed since is verified, and fetched, anew: on a thread, for one version
+        must not hold up the others.
+        """
         folder = self._settings.serving_folder / champion.digest
-        found = _fingerprint(folder)
-        if not found or self._known.get(champion.digest) != found:
-            fetch_version(champion.digest, objects, self._settings.serving_folder)
-            self._known[champion.digest] = _fingerprint(folder)
+
+        def is_kept() -> bool:
+            found = fingerprint(folder)
+            return bool(found) and self._known.get(champion.digest) == found
+
+        if is_kept():
+            self._troubles.pop(champion, None)
+            return True
+        fetch, began = self._fetches.get(champion, (None, 0.0))
+        if fetch is None or not fetch.is_alive():
+            if wait is not None and time.monotonic() < began + _FETCH_SECONDS:
+                return False
+            fetch = threading.Thread(
+                target=self._fetch, args=(champion, objects), name="timonel-fetch", daemon=True
+            )
+            self._fetches[champion] = fetch, time.monotonic()
+            fetch.start()
+        fetch.join(wait)
+        return is_kept()
+
+    def _fetch(self, champion: Champion, objects: ObjectStore) -> None:
+        try:
+            folder = fetch_version(champion.digest, objects, self._settings.serving_folder)
+        except Exception as error:  # noqa: BLE001 (whatever it is, it is said)
+            self._troubles[champion] = f"{champion.label} cannot be fetched: {error}"
+        else:
+            self._known[champion.digest] = fingerprint(folder)
+
+    def prune(self) -> None:
+        """Delete the copies that nobody used for an hour, of versions that are not told."""
+        state = self._state
+        keep = {c.digest for c in (*state.champions, *state.standby)}
+        before = self._clock() - _UNUSED_SECONDS
+        for digest in prune(self._settings.serving_folder, keep, before):
+            self._known.pop(digest, None)
 
     def _progress(self, database: Database) -> tuple[Progress, ...]:
         runs = Runs(database)
@@ -234,6 +326,10 @@ class Upkeep:
         self._export_trouble = trouble
 
 
+def _champion_of(version: Version) -> Champion:
+    return Champion(version.project, version.model, version.number, version.digest)
+
+
 def _progress_of(runs: Runs, run: Run) -> Progress:
     """How far a run is; one whose process was killed is not waited for."""
     if run.status == "running" and runs.is_over(run, socket.gethostname()):
@@ -265,15 +361,6 @@ def _deploy(
     }
     for state in left.get(known[0], ()):
         versions.move(*names, state, who="package", reason=why)
-
-
-def _fingerprint(folder: Path) -> Fingerprint:
-    """What shows, without reading them, that a folder's files were changed; empty without any."""
-    try:
-        found = [(entry.name, entry.stat()) for entry in os.scandir(folder)]
-    except OSError:
-        return ()
-    return tuple(sorted((name, s.st_ino, s.st_size, s.st_mtime_ns) for name, s in found))
 
 
 def _file_of(url: str) -> Path | None:

@@ -10,13 +10,13 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
+from timonel.errors import NotReady
 from timonel.journal.append import Journal
 from timonel.project import Project, load_project
 from timonel.serving.answer import Answerer
@@ -24,6 +24,7 @@ from timonel.serving.app import build_app
 from timonel.serving.cache import AnswerCache
 from timonel.serving.channel import Link, Supervision
 from timonel.serving.door import Door, Rules
+from timonel.serving.follow import Follower
 from timonel.serving.keyring import Keyring
 from timonel.serving.load import Refusals, most_of
 from timonel.serving.metrics import Metrics
@@ -32,7 +33,7 @@ from timonel.serving.protocols.entrance import Entrance
 from timonel.serving.recorder import JournalRecorder
 from timonel.serving.routing import Routes
 from timonel.serving.rows import RowReader
-from timonel.serving.state import State, read_state
+from timonel.serving.watch import Watch
 from timonel.settings import Settings
 from timonel.stores.answers import Answers, MemoryAnswers, RedisAnswers
 
@@ -41,8 +42,8 @@ if TYPE_CHECKING:
 
 __all__ = ["main", "worker_app"]
 
-_FOLLOW_SECONDS = 0.1
 _DRAIN_SECONDS = 10
+_PATIENCE = 10.0
 
 
 def worker_app(
@@ -53,8 +54,14 @@ def worker_app(
     worker: str = "0",
     boot: str = "boot",
     link: Supervision | None = None,
+    patience: float = _PATIENCE,
+    must: frozenset[str] = frozenset(),
 ) -> FastAPI:
-    """The application of one worker; `link` connects it with who supervises it."""
+    """The application of one worker; `link` connects it with who supervises it.
+
+    It begins to answer when every champion is loaded, or after `patience` seconds with those that
+    are; without one of the models in `must`, such as "digits/cnn", it does not begin.
+    """
     link = link or Link()
     routes = Routes(projects, settings.serving_folder)
     journal = Journal(
@@ -67,7 +74,8 @@ def worker_app(
         rotate_seconds=settings.journal_rotate_seconds,
     )
     recorder = JournalRecorder(journal, settings.environment)
-    metrics = Metrics()
+    watch = Watch(routes, settings.serving_folder, worker)
+    metrics = Metrics(watch)
     refusals = Refusals(metrics.refused)
     answers = _answers(projects, settings)
     caches = {
@@ -95,21 +103,24 @@ def worker_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         loop = asyncio.get_running_loop()
         await link.open()
-        follower = _Follower(
+        follower = Follower(
             routes,
             settings.serving_folder,
-            lambda: loop.call_soon_threadsafe(link.say_serves, routes.labels()),
+            lambda serves: loop.call_soon_threadsafe(link.say_serves, serves),
         )
-        await asyncio.to_thread(follower.step)
+        await asyncio.to_thread(follower.first, patience)
+        lacking = must.intersection(routes.unanswered())
+        if lacking:
+            raise NotReady(f"Worker {worker} cannot answer for {', '.join(sorted(lacking))}.")
         follower.start()
         link.say_ready()
         for kept in set(answers.values()):
             kept.start()
-        watch = asyncio.create_task(_watch(journal, metrics))
+        counting = asyncio.create_task(_watch(journal, metrics))
         try:
             yield
         finally:
-            watch.cancel()
+            counting.cancel()
             follower.stop()
             for cache in caches.values():
                 await cache.close()
@@ -138,6 +149,7 @@ def worker_app(
         operator=link,
         troubles=lambda: [
             *(kept.trouble for kept in set(answers.values()) if kept.trouble),
+            *watch.troubles(),
             *refusals.troubles(),
         ],
     )
@@ -158,42 +170,11 @@ async def _watch(journal: Journal, metrics: Metrics) -> None:
         await asyncio.sleep(1)
 
 
-class _Follower:
-    """Reads the state on a thread, so that loading a version never holds up an answer."""
-
-    def __init__(
-        self, routes: Routes, serving_folder: Path, followed: Callable[[], object]
-    ) -> None:
-        self._routes = routes
-        self._folder = serving_folder
-        self._followed = followed
-        self._seen: State | None = None
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="timonel-follow", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stop.set()
-        self._thread.join(timeout=_DRAIN_SECONDS)
-
-    def step(self) -> None:
-        """Follow the state when it changed, or when a version did not load last time."""
-        state = read_state(self._folder)
-        if state is not None and (state != self._seen or not self._routes.settled()):
-            self._routes.follow(state)
-            self._seen = state
-            self._followed()
-
-    def _run(self) -> None:
-        while not self._stop.wait(_FOLLOW_SECONDS):
-            self.step()
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Serve until SIGTERM, then finish what is being answered."""
+    """Serve until SIGTERM or SIGHUP, then finish what is being answered."""
     import uvicorn
+
+    from timonel.serving.drain import DrainingServer
 
     parser = argparse.ArgumentParser(prog="timonel.serving.worker")
     parser.add_argument("projects", nargs="+")
@@ -203,6 +184,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--boot", required=True)
     parser.add_argument("--parent", type=int, required=True)
     parser.add_argument("--at-root", action="store_true")
+    parser.add_argument("--patience", type=float, default=_PATIENCE)
+    parser.add_argument("--must", default="")
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     app = worker_app(
@@ -212,9 +195,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         worker=given.worker,
         boot=given.boot,
         link=Link(socket.socket(fileno=given.channel)),
+        patience=given.patience,
+        must=frozenset(filter(None, given.must.split(","))),
     )
     listener = socket.socket(fileno=given.socket)
-    server = uvicorn.Server(
+    server = DrainingServer(
         uvicorn.Config(
             app,
             log_level="warning",

@@ -1,7 +1,9 @@
 """A version's files in the object store: each by its own hash, all under the version's digest."""
 
+import os
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -39,6 +41,8 @@ def fetch_version(digest: str, objects: ObjectStore, serving_folder: Path) -> Pa
         except ArtifactError:
             shutil.rmtree(folder, ignore_errors=True)
         else:
+            with suppress(OSError):
+                os.utime(folder)  # a copy that is in use is not tidied away
             return folder
     keys = msgspec.json.decode(objects.get(_manifest(digest)), type=dict[str, str])
     serving_folder.mkdir(parents=True, exist_ok=True)
