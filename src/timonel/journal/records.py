@@ -149,7 +149,7 @@ def image_bytes(pixels: "np.ndarray") -> bytes:
 
     with np.errstate(invalid="ignore"):
         narrow = pixels.astype(np.uint8)
-    if np.array_equal(narrow, pixels):
+    if (narrow == pixels).all():
         return narrow.tobytes()
     return pixels.astype("<f4").tobytes()
 

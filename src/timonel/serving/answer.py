@@ -117,17 +117,18 @@ class Answerer:
             results, outcome = await self._ask(self._cache, served, arrays, count)
         answer = self._answer(results, str(identifier), started, single=inputs.single)
         if count:
-            await self._record(
-                Entry(
-                    identifier.bytes, self._clock_ns(), self.project, inputs.values(), results, via
-                )
-            )
-        self._count(results, count)
+            await self.record(inputs.values(), results, via, identifier)
+        self.count(results, count)
         headers = {
             "X-Prediction-Id": answer.id,
             "X-Model-Version": ", ".join(version.label for version in served),
         }
         return answer, headers if outcome is None else headers | {"X-Cache": outcome}
+
+    @property
+    def cached(self) -> bool:
+        """Whether answers are given again, so that finding one may take a while."""
+        return self._cache is not None
 
     def quick(self, models: Sequence[str], rows: int) -> list[Served] | None:
         """The versions that answer, when they may run so many rows on the event loop.
@@ -157,18 +158,22 @@ class Answerer:
         results = [(version, *version.model.run(version.feed(rows))) for version in served]
         return self._answer(results, str(identifier), started, single=single), results
 
-    async def record(
+    def record(
         self, rows: Sequence[tuple[Value, ...]], results: Results, via: str, identifier: uuid.UUID
-    ) -> None:
-        """Write down and count what was answered `at_once`.
+    ) -> Awaitable[None]:
+        """Done when what was answered `at_once` is written down.
 
-        Raises:
-            JournalFull: it cannot be recorded.
+        Raises (when awaited):
+            JournalFull: it cannot be.
         """
-        await self._record(
+        return self._record(
             Entry(identifier.bytes, self._clock_ns(), self.project, rows, results, via)
         )
-        self._count(results, len(rows))
+
+    def count(self, results: Results, rows: int) -> None:
+        """Count rows that were answered."""
+        for version, _, _ in results:
+            self.metrics.predicted(version.label, rows)
 
     def _answer(self, results: Results, name: str, started: float, *, single: bool) -> Answer:
         labels, scores, classes, versions = {}, {}, {}, {}
@@ -179,10 +184,6 @@ class Answerer:
             classes[model] = known
             versions[model] = version.label
         return Answer(name, labels, scores, classes, versions, self.timer() - started, single)
-
-    def _count(self, results: Results, rows: int) -> None:
-        for version, _, _ in results:
-            self.metrics.predicted(version.label, rows)
 
     async def _ask(
         self, cache: AnswerCache, served: Sequence[Served], arrays: Arrays, rows: int

@@ -14,12 +14,12 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp
 
 from timonel.errors import TimonelError
 from timonel.project import Project
 from timonel.serving.channel import Operator
 from timonel.serving.documentation import Operation
+from timonel.serving.lean import LeanPath
 from timonel.serving.metrics import Metrics
 from timonel.serving.operate import add_operate
 from timonel.serving.predict import Predictor, json_response
@@ -42,7 +42,6 @@ def build_app(
     metrics: Metrics,
     *,
     at_root: bool,
-    door: Callable[[ASGIApp], ASGIApp],
     entrances: Sequence[Entrance] = (),
     origins: Sequence[str] = (),
     lifespan: Lifespan | None = None,
@@ -51,7 +50,6 @@ def build_app(
 ) -> FastAPI:
     """The application for these projects, the one at the root too when `at_root`.
 
-    `door` makes what stands in front of all of it and says who may come in.
     `entrances` are where other protocols bring their rows. `troubles` are sentences that /health
     shows beside those of the routes.
     """
@@ -63,6 +61,8 @@ def build_app(
         redoc_url=None,
         redirect_slashes=False,
         lifespan=lifespan,
+        # Looking for OpenTelemetry's providers at each request takes longer than a small model.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.add_middleware(
         CORSMiddleware,
@@ -71,6 +71,7 @@ def build_app(
         allow_headers=["*"],
         expose_headers=["X-Prediction-Id", "X-Model-Version", "X-Cache", "X-Run-Id", "Retry-After"],
     )
+    app.add_middleware(LeanPath, predictors=_predict_paths(predictors, at_root=at_root))
     schemas: dict[str, Any] = {}
     for project, predictor in zip(projects, predictors, strict=True):
         prefixes = [f"/{project.name}"] + ([""] if at_root else [])
@@ -84,18 +85,23 @@ def build_app(
     if not at_root:
         _add_health(app, "", projects, routes, troubles, shown=True)
     if operator is not None:
-        add_operate(app, projects, routes, operator, at_root=at_root)
+        add_operate(app, projects, routes, operator, at_root=at_root, origins=origins)
     if entrances:
         schemas |= add_protocols(app, entrances, routes, at_root=at_root)
     _add_watch(app, projects, metrics)
     _add_documentation(app, schemas)
     _add_refusals(app)
-    app.add_middleware(_in_front, door=door)  # the last one added is the outermost
     return app
 
 
-def _in_front(app: ASGIApp, *, door: Callable[[ASGIApp], ASGIApp]) -> ASGIApp:
-    return door(app)
+def _predict_paths(predictors: Sequence[Predictor], *, at_root: bool) -> dict[str, Predictor]:
+    """Who answers at which path."""
+    return {
+        f"{prefix}/predict{end}": predictor
+        for predictor in predictors
+        for prefix in [f"/{predictor.project.name}"] + ([""] if at_root else [])
+        for end in ("", "/")
+    }
 
 
 def _add_predict(

@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from timonel.errors import BadRequest, NotReady, TimonelError
+from timonel.errors import BadRequest, TimonelError
 from timonel.serving.answer import Answerer
 from timonel.serving.body import UnsupportedBody, read_body
 from timonel.serving.rows import RowReader, refusal_of
@@ -39,8 +39,8 @@ class Predictor:
     ) -> None:
         self.project = answerer.project
         self.reader = reader
-        self._answerer = answerer
-        self._max_body = max_body
+        self.answerer = answerer
+        self.max_body = max_body
         self._max_pixels = max_pixels
         self._timer = answerer.timer
         self._pictures = anyio.CapacityLimiter(_PICTURES_AT_ONCE)
@@ -60,36 +60,46 @@ class Predictor:
             status = 400
             response = Response(status_code=status)
         finally:
-            self._answerer.metrics.request(self.project.name, status, self._timer() - started)
+            self.answerer.metrics.request(self.project.name, status, self._timer() - started)
         return response
 
     async def _json(self, request: Request, started: float) -> Response:
         try:
-            rows, single = self.reader.read(await read_body(request, self._max_body))
+            rows, single = self.reader.read(await read_body(request, self.max_body))
             inputs = self.reader.inputs(rows, single=single)
-            models = self._answerer.models(request.query_params.get("model"))
-            answer, headers = await self._answerer.answer(
-                inputs, models, "json", started, self._answerer.new_id()
+            models = self.answerer.models(request.query_params.get("model"))
+            answer, headers = await self.answerer.answer(
+                inputs,
+                models,
+                "json",
+                started,
+                self.answerer.new_id(),
+                request.scope.get("timonel.deadline"),
             )
             content = self.project.contract.reply(answer)
         except ValidationError as error:
             status, refusal = refusal_of(error)
             return json_response(refusal.model_dump(), status)
         except TimonelError as error:
-            return json_response({"detail": str(error)}, error.status, _retry(error))
+            return self.refused(error)
         return json_response(content, headers=headers)
+
+    def refused(self, error: TimonelError) -> Response:
+        """The reply to a JSON request that cannot be answered."""
+        return json_response({"detail": str(error)}, error.status, _retry(error))
 
     async def _picture(self, request: Request, started: float) -> Response:
         upload = self.project.contract.upload
-        identifier = self._answerer.new_id()
+        identifier = self.answerer.new_id()
         try:
             row, model = await self._read_picture(request)
-            answer, headers = await self._answerer.answer(
+            answer, headers = await self.answerer.answer(
                 self.reader.inputs([row], single=True),
-                self._answerer.models(model or self.project.model(None).name),
+                self.answerer.models(model or self.project.model(None).name),
                 "upload",
                 started,
                 identifier,
+                request.scope.get("timonel.deadline"),
             )
             content = (upload.reply if upload else self.project.contract.reply)(answer)
             return json_response(content, headers=headers)
@@ -112,7 +122,7 @@ class Predictor:
             raise UnsupportedBody(
                 f"Project {self.project.name} takes no pictures; expected a JSON body."
             )
-        form = await _read_form(request, self._max_body)
+        form = await _read_form(request, self.max_body)
         try:
             return await self._picture_in(form)
         finally:
@@ -180,4 +190,4 @@ async def _read_form(request: Request, limit: int) -> FormData:
 
 
 def _retry(error: TimonelError) -> dict[str, str]:
-    return {"Retry-After": "2"} if isinstance(error, NotReady) else {}
+    return {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from operator import itemgetter
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -64,7 +65,9 @@ class RowReader:
         self.one: TypeAdapter[Any] = TypeAdapter(wrapped)
         self.many: TypeAdapter[Any] = TypeAdapter(list[wrapped])
         self._columns = project.columns
-        self._unbounded = [column.name for column in project.columns if _may_overflow(column)]
+        self.unbounded = [column.name for column in project.columns if _may_overflow(column)]
+        """columns whose declared bounds leave room for numbers that float32 does not hold"""
+        self._plain = _getter(project.columns)
         image = next((c for c in project.columns if c.kind == "image"), None)
         self._image = image.name if image else ""
         self._bare = first_alias(self.row, image.name) if image else None
@@ -91,9 +94,12 @@ class RowReader:
         Raises:
             OutOfRange: a number is larger than float32 holds.
         """
-        return Inputs(self.arrays(rows), len(rows), partial(self._values, rows), single)
+        return Inputs(self.arrays(rows), len(rows), partial(self.values, rows), single)
 
-    def _values(self, rows: Sequence[BaseModel]) -> list[tuple[Value, ...]]:
+    def values(self, rows: Sequence[BaseModel]) -> list[tuple[Value, ...]]:
+        """What the journal keeps of validated rows, in the order of the project's columns."""
+        if self._plain is not None:
+            return [self._plain(row.__dict__) for row in rows]
         columns = self._columns
         return [tuple(_value(column, row.__dict__) for column in columns) for row in rows]
 
@@ -110,8 +116,8 @@ class RowReader:
             with np.errstate(over="ignore"):
                 arrays = arrays_of(self._columns, values)
         except OverflowError:  # a whole number beyond the largest float
-            raise _too_large(self._unbounded) from None
-        large = [name for name in self._unbounded if np.isinf(arrays[name]).any()]
+            raise _too_large(self.unbounded) from None
+        large = [name for name in self.unbounded if np.isinf(arrays[name]).any()]
         if large:
             raise _too_large(large)
         return arrays
@@ -132,6 +138,15 @@ class RowReader:
 
     def _unwrap(self, value: Any) -> BaseModel:
         return cast(BaseModel, value.row if self._contract.under else value)
+
+
+def _getter(
+    columns: Sequence[Column],
+) -> Callable[[Mapping[str, Any]], tuple[Value, ...]] | None:
+    """All values of a row at once, where none is to be converted."""
+    if len(columns) < 2 or any(c.image or c.categories is not None for c in columns):
+        return None
+    return itemgetter(*(column.name for column in columns))
 
 
 def _value(column: Column, row: Mapping[str, Any]) -> Value:

@@ -1,0 +1,177 @@
+"""The lean path: plain good requests, answered in front of the application they belong to.
+
+It knows how to say yes. Whatever is not plain, or goes wrong, is handed with its body to the route
+behind, which answers as if it had been asked at once; so there is one place that refuses.
+"""
+
+import time
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import NamedTuple
+
+import msgspec
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from timonel.errors import JournalFull, TimonelError
+from timonel.project import Project
+from timonel.serving.answer import Results
+from timonel.serving.predict import Predictor
+from timonel.serving.quick import QuickReader
+
+__all__ = ["LeanPath", "why_not_lean"]
+
+_LARGEST = 32_768
+"""bytes of a body; more would take longer to read than others should wait"""
+
+# What these ask for is the business of the application behind.
+_UNUSUAL = frozenset((b"origin", b"content-encoding", b"transfer-encoding"))
+
+
+def why_not_lean(project: Project) -> str | None:
+    """Why a project is never answered by the lean path; None when it is."""
+    if project.cache is not None:
+        return "answers come by way of the cache"
+    return None
+
+
+class LeanPath:
+    """An ASGI application in front of another; `predictors` by the paths that they answer."""
+
+    def __init__(self, app: ASGIApp, predictors: Mapping[str, Predictor]) -> None:
+        self._app = app
+        lean = {id(p): _Lean(p) for p in predictors.values() if not why_not_lean(p.project)}
+        self._paths = {path: lean[id(p)] for path, p in predictors.items() if id(p) in lean}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or hand on."""
+        lean = self._paths.get(scope["path"]) if scope["type"] == "http" else None
+        if lean is None or not _is_plain(scope, lean.limit):
+            await self._app(scope, receive, send)
+            return
+        started = lean.timer()
+        message = await receive()
+        if message.get("more_body"):
+            messages = await _whole(message, receive, lean.limit)
+            body = b"".join([part.get("body", b"") for part in messages])
+        else:
+            messages, body = [message], message.get("body", b"")
+        answered = lean(body, started) if messages[-1]["type"] == "http.request" else None
+        if answered is None:
+            await self._app(scope, _again(messages, receive), send)
+            return
+        try:
+            await answered.recorded
+        except JournalFull as error:
+            response = lean.refused(error, started)
+            await response(scope, receive, send)
+            return
+        lean.count(answered, started)
+        await send(answered.start)
+        await send(answered.content)
+
+
+class _Answered(NamedTuple):
+    """What is sent when it is recorded."""
+
+    start: Message
+    content: Message
+    recorded: Awaitable[None]
+    results: Results
+    rows: int
+
+
+class _Lean:
+    """One project's answers without a word about what is wrong."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        answerer = predictor.answerer
+        self.limit = min(_LARGEST, predictor.max_body)
+        self.timer = answerer.timer
+        self._predictor = predictor
+        self._answerer = answerer
+        self._read = QuickReader(predictor.project, predictor.reader)
+        self._models = answerer.models(None)
+        self._reply = predictor.project.contract.reply
+        self._name = predictor.project.name
+
+    def __call__(self, body: bytes, started: float) -> _Answered | None:
+        """The answer to a body, on its way to the journal; None: not for the lean path."""
+        if len(body) > self.limit:
+            return None
+        try:
+            rows = self._read(body)
+            if rows is None or not rows.kept:
+                return None
+            count = len(rows.kept)
+            served = self._answerer.quick(self._models, count)
+            if served is None:
+                return None
+            identifier = self._answerer.new_id()
+            answer, results = self._answerer.at_once(
+                served, rows.fed, started, identifier, single=rows.single
+            )
+            content = msgspec.json.encode(self._reply(answer))
+            versions = ", ".join([version.label for version in served])
+        except Exception:  # noqa: BLE001 (it happens again in the route behind, which says what)
+            return None
+        start = {
+            "type": "http.response.start",
+            "status": 200,
+            "headers": [
+                (b"x-prediction-id", answer.id.encode()),
+                (b"x-model-version", versions.encode("latin-1")),
+                (b"content-length", b"%d" % len(content)),
+                (b"content-type", b"application/json"),
+            ],
+        }
+        recorded = self._answerer.record(rows.kept, results, "json", identifier)
+        sent = {"type": "http.response.body", "body": content}
+        return _Answered(start, sent, recorded, results, count)
+
+    def count(self, answered: _Answered, started: float) -> None:
+        """Count an answer that is about to leave."""
+        self._answerer.count(answered.results, answered.rows)
+        self._answerer.metrics.request(self._name, 200, self.timer() - started)
+
+    def refused(self, error: TimonelError, started: float) -> Response:
+        """The reply when an answer could not be recorded."""
+        response = self._predictor.refused(error)
+        self._answerer.metrics.request(self._name, response.status_code, self.timer() - started)
+        return response
+
+
+def _is_plain(scope: Scope, limit: int) -> bool:
+    """Whether nothing but the body needs to be looked at."""
+    if scope["method"] != "POST" or scope["query_string"] or scope.get("root_path"):
+        return False
+    for name, value in scope["headers"]:
+        if name in _UNUSUAL:
+            return False
+        if name == b"content-type":
+            if value[:10].lower() == b"multipart/":
+                return False
+        elif name == b"content-length" and not (value.isdigit() and int(value) <= limit):
+            return False
+    deadline = scope.get("timonel.deadline")
+    return deadline is None or time.monotonic() < deadline
+
+
+async def _whole(first: Message, receive: Receive, limit: int) -> list[Message]:
+    """The messages of a body up to its end, or to the first over the limit."""
+    messages, size = [first], len(first.get("body", b""))
+    while messages[-1].get("more_body") and size <= limit:
+        messages.append(await receive())
+        size += len(messages[-1].get("body", b""))
+    return messages
+
+
+def _again(messages: Sequence[Message], receive: Receive) -> Receive:
+    """What was received already, and then what comes."""
+    waiting = iter(messages)
+
+    async def replay() -> Message:
+        for message in waiting:
+            return message
+        return await receive()
+
+    return replay
