@@ -14,6 +14,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
 
 from timonel.errors import TimonelError
 from timonel.project import Project
@@ -42,6 +43,7 @@ def build_app(
     metrics: Metrics,
     *,
     at_root: bool,
+    door: Callable[[ASGIApp], ASGIApp],
     entrances: Sequence[Entrance] = (),
     origins: Sequence[str] = (),
     lifespan: Lifespan | None = None,
@@ -50,6 +52,7 @@ def build_app(
 ) -> FastAPI:
     """The application for these projects, the one at the root too when `at_root`.
 
+    `door` makes what stands in front of all of it and says who may come in.
     `entrances` are where other protocols bring their rows. `troubles` are sentences that /health
     shows beside those of the routes.
     """
@@ -85,13 +88,18 @@ def build_app(
     if not at_root:
         _add_health(app, "", projects, routes, troubles, shown=True)
     if operator is not None:
-        add_operate(app, projects, routes, operator, at_root=at_root, origins=origins)
+        add_operate(app, projects, routes, operator, at_root=at_root)
     if entrances:
         schemas |= add_protocols(app, entrances, routes, at_root=at_root)
     _add_watch(app, projects, metrics)
     _add_documentation(app, schemas)
     _add_refusals(app)
+    app.add_middleware(_in_front, door=door)  # the last one added is the outermost
     return app
+
+
+def _in_front(app: ASGIApp, *, door: Callable[[ASGIApp], ASGIApp]) -> ASGIApp:
+    return door(app)
 
 
 def _predict_paths(predictors: Sequence[Predictor], *, at_root: bool) -> dict[str, Predictor]:

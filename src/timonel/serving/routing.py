@@ -1,11 +1,13 @@
 """Which version answers: loaded once, verified before, swapped as a whole.
 
 A swap is load → warm → route → drain → unload. A request holds the version that it was routed to;
-the former one is freed when its last request lets go.
+one that is not wanted any more is freed when its last request lets go.
 """
 
 import logging
-from collections.abc import Iterable, Mapping
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +20,7 @@ from timonel.project import Project
 from timonel.runtime import OnnxModel
 from timonel.schema import Column
 from timonel.serving.batching import Batcher
+from timonel.serving.copies import Fingerprint, fingerprint
 from timonel.serving.measure import Measured, measure
 from timonel.serving.state import Champion, Progress, State
 from timonel.signature import Signature
@@ -26,6 +29,8 @@ from timonel.tensors import Arrays, Feeder, arrays_of, feeder
 __all__ = ["Routes", "Served", "load_version"]
 
 _log = logging.getLogger(__name__)
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # before what failed is tried again from the same files
 
 
 @dataclass(frozen=True)
@@ -100,18 +105,44 @@ def _blank_rows(columns: tuple[Column, ...], rows: int) -> Arrays:
     return arrays_of(columns, values)
 
 
-class Routes:
-    """The versions that answer in this process, by project and model.
+@dataclass(frozen=True)
+class _Failure:
+    """Why a version was not loaded, from which files, and when it is tried again regardless."""
 
-    `follow` runs on a thread of its own; `champion` is asked on the event loop and only ever reads
-    a mapping that is replaced as a whole.
+    sentence: str
+    files: Fingerprint
+    again: float
+    pause: float
+
+
+class Routes:
+    """The versions that are loaded in this process, and which of them answers for each model.
+
+    `follow` is called on a thread of its own, and each version is loaded on another, so that one
+    that takes long holds up nobody; `changed` is called there whenever something was loaded, or
+    failed to be. `champion` is asked on the event loop and only ever reads a mapping that is
+    replaced as a whole. What is neither wanted nor answering any more is let go; a request that
+    still holds it keeps it in memory until its end.
     """
 
-    def __init__(self, projects: Iterable[Project], serving_folder: Path) -> None:
+    def __init__(
+        self,
+        projects: Iterable[Project],
+        serving_folder: Path,
+        *,
+        load: Callable[[Path, Champion, Project], Served] = load_version,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._projects = {project.name: project for project in projects}
         self._folder = serving_folder
+        self._load = load
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._loaded: Mapping[Champion, Served] = {}
+        self._loading: dict[Champion, threading.Thread] = {}
+        self._failed: Mapping[Champion, _Failure] = {}
         self._served: Mapping[tuple[str, str], Served] = {}
-        self._failed: Mapping[str, str] = {}  # digest → why it does not load
+        self.changed: Callable[[], object] = lambda: None
         self.state = State()
 
     def champion(self, project: str, model: str) -> Served:
@@ -129,6 +160,22 @@ class Routes:
         """The versions that answer."""
         return tuple(served.label for served in self._served.values())
 
+    def loaded(self) -> tuple[str, ...]:
+        """The versions that are ready to answer, those that do included."""
+        return tuple(champion.label for champion in self._loaded)
+
+    def failures(self) -> dict[str, str]:
+        """Why versions are not loaded, by their names."""
+        return {champion.label: failure.sentence for champion, failure in self._failed.items()}
+
+    def slowest(self) -> float:
+        """The seconds that a row takes the slowest version that answers, in batches if it batches.
+
+        0 while none answers.
+        """
+        known = [served.measured for served in self._served.values()]
+        return max((m.batch_seconds / m.batch_rows or m.row_seconds for m in known), default=0.0)
+
     def runs(self, project: str) -> list[Progress]:
         """The project's newest runs, newest first."""
         return [run for run in self.state.runs if run.project == project]
@@ -138,11 +185,18 @@ class Routes:
         names = self._projects[project].answering
         return [name for name in names if (project, name) not in self._served]
 
+    def unanswered(self) -> list[str]:
+        """The models, as "digits/cnn", that have a champion and yet nothing that answers."""
+        keys = [champion.key for champion in self._own(self.state.champions)]
+        return ["/".join(key) for key in keys if key not in self._served]
+
     def why_not(self, project: str, model: str) -> str:
         """A sentence on why a model cannot answer."""
         champion = self._chosen(project, model)
-        if champion and champion.digest in self._failed:
-            return self._failed[champion.digest]
+        if champion and champion in self._failed:
+            return self._failed[champion].sentence
+        if champion:
+            return f"{champion.label} is being loaded."
         run = self._run_of(project)
         if run:
             return f"{project}/{model} has no version yet; run {run.run} is at {run.note}."
@@ -156,38 +210,106 @@ class Routes:
             for model in project.model_names
             if model not in project.answering and (project.name, model) not in self._served
         ]
-        return [*self.state.degraded, *self._failed.values(), *waiting]
+        return [*self.state.degraded, *self.failures().values(), *waiting]
 
-    def follow(self, state: State) -> None:
-        """Serve what the state says; what fails to load leaves the former version in place."""
-        wanted = {(c.project, c.model) for c in state.champions}
-        served = {key: version for key, version in self._served.items() if key in wanted}
-        failed: dict[str, str] = {}
-        for champion in state.champions:
-            project = self._projects.get(champion.project)
-            key = (champion.project, champion.model)
-            if project is None or champion.model not in project.model_names:
-                continue
-            if key in served and served[key].champion == champion:
-                continue
-            try:
-                served[key] = load_version(self._folder / champion.digest, champion, project)
-            except Exception as error:  # noqa: BLE001 (no version may end the following of others)
-                if champion.digest not in self._failed:
-                    _log.error("%s is not served: %s", champion.label, error)
-                failed[champion.digest] = f"{champion.label} is not served: {error}"
-        self._served = served
-        self._failed = failed
-        self.state = state
+    def follow(self, state: State, *, wait: float | None = None) -> None:
+        """Serve what the state says, once it is loaded; until then the former versions answer.
+
+        Returns when all is loaded or has failed, or after `wait` seconds.
+        """
+        with self._lock:
+            self.state = state
+            before = self._served
+            begun = self._begin()
+            self._route()
+            changed = self._served != before or bool(begun)
+            loading = list(self._loading.values())
+        for thread in begun:
+            thread.start()
+        if changed:
+            self.changed()
+        deadline = None if wait is None else time.monotonic() + wait
+        for thread in loading:
+            thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
 
     def settled(self) -> bool:
         """Whether every version of the state that this process serves is loaded."""
-        return not self._failed
+        return not self._failed and not self._loading
+
+    def _begin(self) -> list[threading.Thread]:
+        """Threads, yet to be started, that load what is wanted and missing."""
+        wanted = self._own((*self.state.champions, *self.state.standby))
+        self._failed = {c: failure for c, failure in self._failed.items() if c in wanted}
+        begun = []
+        for champion in wanted:
+            if champion in self._loaded or champion in self._loading:
+                continue
+            files = fingerprint(self._folder / champion.digest)
+            failure = self._failed.get(champion)
+            if failure and failure.files == files and self._clock() < failure.again:
+                continue
+            thread = threading.Thread(
+                target=self._load_one,
+                args=(champion, files),
+                name=f"timonel-load-{champion.label}",
+                daemon=True,
+            )
+            self._loading[champion] = thread
+            begun.append(thread)
+        return begun
+
+    def _load_one(self, champion: Champion, files: Fingerprint) -> None:
+        try:
+            folder = self._folder / champion.digest
+            served = self._load(folder, champion, self._projects[champion.project])
+        except Exception as error:  # noqa: BLE001 (no version may end the following of others)
+            with self._lock:
+                former = self._failed.get(champion)
+                sentence = f"{champion.label} is not served: {error}"
+                if former is None or former.sentence != sentence:
+                    _log.error("%s", sentence)
+                pause = min(2 * former.pause, _LONGEST_PAUSE) if former else _FIRST_PAUSE
+                failure = _Failure(sentence, files, self._clock() + pause, pause)
+                self._failed = {**self._failed, champion: failure}
+                del self._loading[champion]
+        else:
+            with self._lock:
+                self._failed = {c: f for c, f in self._failed.items() if c != champion}
+                self._loaded = {**self._loaded, champion: served}
+                del self._loading[champion]
+                self._route()
+        self.changed()
+
+    def _route(self) -> None:
+        """Let the champions answer, or what comes nearest; forget what is not needed any more."""
+        champions, standby = self._own(self.state.champions), self._own(self.state.standby)
+        served: dict[tuple[str, str], Served] = {}
+        for champion in champions:
+            spares = (self._loaded.get(spare) for spare in standby if spare.key == champion.key)
+            answers = (
+                self._loaded.get(champion)
+                or self._served.get(champion.key)
+                or next((spare for spare in spares if spare), None)
+            )
+            if answers:
+                served[champion.key] = answers
+        kept = {*champions, *standby, *(version.champion for version in served.values())}
+        self._served = served
+        self._loaded = {c: version for c, version in self._loaded.items() if c in kept}
+
+    def _own(self, champions: Iterable[Champion]) -> list[Champion]:
+        """Those of the models that this process serves."""
+        return [
+            champion
+            for champion in champions
+            if champion.project in self._projects
+            and champion.model in self._projects[champion.project].model_names
+        ]
 
     def _remedy(self, project: str, model: str) -> str:
         champion = self._chosen(project, model)
-        if champion and champion.digest not in self._failed:
-            return "It is being loaded; ask again."
+        if champion and champion not in self._failed:
+            return "Ask again."
         if self._run_of(project):
             return "Ask again when it is done."
         return f"Train it: timonel run {self._projects[project].reference}"
@@ -198,6 +320,6 @@ class Routes:
 
     def _chosen(self, project: str, model: str) -> Champion | None:
         for champion in self.state.champions:
-            if (champion.project, champion.model) == (project, model):
+            if champion.key == (project, model):
                 return champion
         return None
