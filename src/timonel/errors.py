@@ -21,6 +21,7 @@ __all__ = [
     "NotReady",
     "Overloaded",
     "ParityError",
+    "PromotionRefused",
     "RunFailed",
     "SourceError",
     "SourceMissing",
@@ -90,6 +91,13 @@ class RunFailed(TimonelError):
 class ParityError(TimonelError):
     """An exported model does not answer as the trained one does."""
 
+    exit_code = 4
+
+
+class PromotionRefused(TimonelError):
+    """A version was to become champion that does not fit, or is not ready to answer."""
+
+    status = 409
     exit_code = 4
 
 

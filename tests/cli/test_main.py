@@ -49,6 +49,7 @@ def test_the_commands_are_those_of_the_design() -> None:
     assert set(COMMANDS) == {
         "timonel",
         *(f"timonel {name}" for name in ("up", "run", "serve", "predict", "adopt")),
+        *(f"timonel {name}" for name in ("promote", "rollback", "restart")),
         *(f"timonel {name}" for name in ("check", "new", "sample")),
         *(f"timonel models{name}" for name in ("", " list", " show", " export")),
         *(f"timonel journal{name}" for name in ("", " list", " export")),

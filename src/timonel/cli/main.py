@@ -8,7 +8,20 @@ from typing import Annotated
 
 import typer
 
-from timonel.cli import adopt, check, doctor, journal, models, new, predict, run, sample, serve
+from timonel.cli import (
+    adopt,
+    check,
+    doctor,
+    journal,
+    models,
+    new,
+    predict,
+    promote,
+    restart,
+    run,
+    sample,
+    serve,
+)
 from timonel.cli.output import fail
 
 __all__ = ["app", "main"]
@@ -27,6 +40,9 @@ app.command("run")(run.run)
 app.command("serve")(serve.serve)
 app.command("predict")(predict.predict)
 app.add_typer(models.app, name="models")
+app.command("promote")(promote.promote)
+app.command("rollback")(promote.rollback)
+app.command("restart")(restart.restart)
 app.command("adopt")(adopt.adopt)
 app.command("sample")(sample.sample)
 app.command("check")(check.check)

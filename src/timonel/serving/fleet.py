@@ -189,6 +189,7 @@ class Fleet:
             if self._wanted:
                 self._wanted, self.trouble = False, ""
                 self._turns = [(s, s.worker) for s in self._slots if s.worker]
+                self.restarts += not self._turns  # none is up: whatever comes up is new
             return
         slot, old = self._turns[0]
         if slot.leaving:

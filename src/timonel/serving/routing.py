@@ -26,7 +26,7 @@ from timonel.serving.state import Champion, Progress, State
 from timonel.signature import Signature
 from timonel.tensors import Arrays, Feeder, arrays_of, feeder
 
-__all__ = ["Routes", "Served", "load_version"]
+__all__ = ["Routes", "Served", "blank_rows", "load_version"]
 
 _log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ def load_version(folder: Path, champion: Champion, project: Project) -> Served:
     _check_fits(champion, signature.columns, project)
     model = OnnxModel((folder / "model.onnx").read_bytes(), signature)
     measured = measure(
-        lambda rows: model.predict(_blank_rows(signature.columns, rows)),
+        lambda rows: model.predict(blank_rows(signature.columns, rows)),
         batch=signature.binding.batch,
     )
     return Served(
@@ -92,7 +92,8 @@ def _check_fits(champion: Champion, trained: tuple[Column, ...], project: Projec
             )
 
 
-def _blank_rows(columns: tuple[Column, ...], rows: int) -> Arrays:
+def blank_rows(columns: tuple[Column, ...], rows: int) -> Arrays:
+    """Rows that any model of these columns takes, to warm it up."""
     values = {
         column.name: [
             np.zeros(column.image.size, np.float32)
@@ -219,10 +220,10 @@ class Routes:
         """
         with self._lock:
             self.state = state
-            before = self._served
+            before = self._served, self._loaded, self._failed
             begun = self._begin()
             self._route()
-            changed = self._served != before or bool(begun)
+            changed = before != (self._served, self._loaded, self._failed)
             loading = list(self._loading.values())
         for thread in begun:
             thread.start()

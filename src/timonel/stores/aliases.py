@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Literal
 
 from sqlalchemy import and_, delete, insert, select
 
-from timonel.project import Project
 from timonel.stores import tables
 from timonel.stores.database import Database
 from timonel.stores.events import record
 from timonel.stores.marks import Marks, watch
 from timonel.stores.runs import Runs
-from timonel.stores.versions import EMBEDDED, Versions
+from timonel.stores.versions import EMBEDDED, Version, Versions
 
 if TYPE_CHECKING:
+    from timonel.project import Project
     from timonel.stores.registry import Registry
 
 __all__ = ["Aliases", "Promotions", "Wish", "wish_of"]
@@ -63,7 +63,7 @@ class Aliases:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def wish(self, project: Project, model: str, marks: Marks) -> Wish | None:
+    def wish(self, project: "Project", model: str, marks: Marks) -> Wish | None:
         """What is to be done about a model, given its marks."""
         # The marks were read before: who makes a champion tells the database first, so that its
         # own mark never looks like a person's.
@@ -80,10 +80,23 @@ class Aliases:
             rows = connection.execute(select(tables.aliases)).mappings()
             return {(row["project"], row["model"]): row["number"] for row in rows}
 
+    def settle(self, registry_url: str, project: str, model: str, champion: Version | None) -> None:
+        """Remember that the marks are on the champion, where nothing is remembered yet.
+
+        To be done before another becomes champion: the marks of a home from before they were
+        mirrored would otherwise look like a person's wish to undo that.
+        """
+        if (project, model) in self.mirrored() or _is_yet_to_be_made(registry_url):
+            return
+        number = champion.number if champion and champion.number != EMBEDDED else None
+        values = {"project": project, "model": model, "number": number}
+        with self._database.begin() as connection:
+            connection.execute(insert(tables.aliases).values(**values, at=self._database.clock()))
+
     def put(
         self,
         registry: "Registry",
-        project: Project,
+        project: "Project",
         model: str,
         number: int | None,
         *,
@@ -122,7 +135,9 @@ class Promotions:
     minutes if it is still there then.
     """
 
-    def __init__(self, database: Database, registry_url: str, projects: Sequence[Project]) -> None:
+    def __init__(
+        self, database: Database, registry_url: str, projects: "Sequence[Project]"
+    ) -> None:
         self._database = database
         self._url = registry_url
         self._models = [
@@ -139,7 +154,7 @@ class Promotions:
             StoreError: MLflow or the database does not answer; what serves is not affected.
         """
         aliases = Aliases(self._database)
-        if self._is_yet_to_be_made() and not aliases.mirrored():
+        if _is_yet_to_be_made(self._url) and not aliases.mirrored():
             return []
         marks = watch(self._url, sorted({name for *_, name in self._models}))
         wishes = []
@@ -168,9 +183,10 @@ class Promotions:
         run = Runs(self._database).active(project)
         return run is not None and self._database.clock() - run.beat <= _SILENCE
 
-    def _is_yet_to_be_made(self) -> bool:
-        scheme, _, path = self._url.partition("sqlite:///")
-        return not scheme and not Path(path.partition("?")[0]).exists()
+
+def _is_yet_to_be_made(url: str) -> bool:
+    scheme, _, path = url.partition("sqlite:///")
+    return not scheme and not Path(path.partition("?")[0]).exists()
 
 
 def _text(number: int | None) -> str | None:
