@@ -53,6 +53,7 @@ def test_the_commands_are_those_of_the_design() -> None:
         *(f"timonel {name}" for name in ("check", "new", "sample")),
         *(f"timonel models{name}" for name in ("", " list", " show", " export")),
         *(f"timonel journal{name}" for name in ("", " list", " export")),
+        *(f"timonel keys{name}" for name in ("", " create", " list", " rotate", " revoke")),
         "timonel doctor",
     }
 

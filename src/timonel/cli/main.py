@@ -13,6 +13,7 @@ from timonel.cli import (
     check,
     doctor,
     journal,
+    keys,
     models,
     new,
     predict,
@@ -48,6 +49,7 @@ app.command("sample")(sample.sample)
 app.command("check")(check.check)
 app.command("new")(new.new)
 app.add_typer(journal.app, name="journal")
+app.add_typer(keys.app, name="keys")
 app.command("doctor")(doctor.doctor)
 
 

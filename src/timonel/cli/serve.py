@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -25,6 +25,16 @@ Port = Annotated[
 Workers = Annotated[
     int | None, typer.Option(help="Processes that answer.", show_default="2 (TIMONEL_WORKERS)")
 ]
+Keys = Annotated[
+    bool | None,
+    typer.Option(
+        "--keys", help="Ask for keys on a loopback address too.", show_default="TIMONEL_KEYS"
+    ),
+]
+Open = Annotated[
+    Literal["predict"] | None,
+    typer.Option(help="predict: predictions need no key.", show_default="TIMONEL_OPEN"),
+]
 Home = Annotated[
     Path | None,
     typer.Option(help="Folder that all is kept in.", show_default=".timonel (TIMONEL_HOME)"),
@@ -37,6 +47,8 @@ def up(
     port: Port = None,
     workers: Workers = None,
     home: Home = None,
+    keys: Keys = None,
+    open: Open = None,
     json: Json = False,
 ) -> None:
     """Serve projects at once with what they have, and train behind what has no champion.
@@ -46,7 +58,7 @@ def up(
     Example: timonel up digits penguins
     """
     needs("timonel up", "train")
-    given = settings(host=host, port=port, workers=workers, home=home)
+    given = settings(host=host, port=port, workers=workers, home=home, keys=keys, open=open)
     names = list(projects or ["digits", "penguins"])
     _serve(names, given, at_root=False, train=True, as_json=json)
 
@@ -57,6 +69,8 @@ def serve(
     port: Port = None,
     workers: Workers = None,
     home: Home = None,
+    keys: Keys = None,
+    open: Open = None,
     json: Json = False,
 ) -> None:
     """Serve projects that have a champion, without training.
@@ -66,8 +80,37 @@ def serve(
 
     Example: timonel serve penguins --port 8000
     """
-    given = settings(host=host, port=port, workers=workers, home=home)
+    given = settings(host=host, port=port, workers=workers, home=home, keys=keys, open=open)
     _serve(projects, given, at_root=len(projects) == 1, train=False, as_json=json)
+
+
+def _refuse_locked_out(given: "Settings") -> None:
+    """Do not begin to serve what nobody could ask.
+
+    Raises:
+        NoKeys: keys are asked for, there is none, and predictions are not open.
+    """
+    import time
+
+    from timonel.errors import NoKeys, StoreError
+    from timonel.serving.state import State, read_state
+    from timonel.stores.database import Database
+    from timonel.stores.keys import Keys as Stored
+
+    if not given.locked or given.open == "predict":
+        return
+    try:
+        found = bool(Stored(Database.open(given.database_url)).valid())
+    except StoreError:  # workers go by what was told last, and so does this
+        told = (read_state(given.serving_folder) or State()).keys
+        found = any(key.expires is None or time.time() < key.expires for key in told)
+    if not found:
+        where = "--keys" if given.keys else f"an address that others reach ({given.host})"
+        raise NoKeys(
+            f"Expected a key for {where}, got none.",
+            remedy="Make one with: timonel keys create NAME; or leave predictions open to all: "
+            "--open predict",
+        )
 
 
 def _load(names: list[str]) -> "list[Project]":
@@ -113,6 +156,7 @@ def _serve(
     from timonel.serving.supervisor import Supervisor
 
     projects = _load(names)
+    _refuse_locked_out(given)
     say: Callable[[str], None] = (lambda sentence: None) if as_json else typer.echo
 
     def on_ready() -> None:
