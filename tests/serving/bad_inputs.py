@@ -8,7 +8,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["BODIES", "FORMS", "PENGUINS", "RAW", "REQUESTS", "BadBody", "BadForm", "bomb", "png"]
+__all__ = [
+    "BODIES",
+    "FORMS",
+    "PENGUINS",
+    "PICTURES",
+    "RAW",
+    "REQUESTS",
+    "VALUES",
+    "BadBody",
+    "BadForm",
+    "bomb",
+    "png",
+]
 
 LARGE = 20_000_000
 
@@ -123,6 +135,41 @@ def _row(text: str) -> bytes:
     fields = ", ".join(f'"{name}": {value}' for name, value in list(_ROW.items())[:3])
     return f'{{{fields}, "body_mass_g": {text}}}'.encode()
 
+
+VALUES = {
+    "null": "null",
+    "a text": '"heavy"',
+    "an empty text": '""',
+    "an object": "{}",
+    "NaN": "NaN",
+    "NaN as a text": '"NaN"',
+    "Infinity": "Infinity",
+    "-Infinity": "-Infinity",
+    "1e999": "1e999",
+    "400 digits": "1" + "0" * 400,
+    "5,000 digits": "1" + "0" * 5_000,
+    "20 digits": "12345678901234567890",
+    "below range": "-1",
+    "above range": "50000",
+}
+"""What a penguin's `body_mass_g` cannot be, as JSON."""
+
+PICTURES = {
+    "783 numbers": ["0"] * 783,
+    "785 numbers": ["0"] * 785,
+    "NaN": ["NaN"],
+    "Infinity": ["Infinity"],
+    "1e999": ["1e999"],
+    "a text among numbers": ['"1"'],
+    "a truth among numbers": ["true"],
+    "null among numbers": ["null"],
+    "an object among numbers": ["{}"],
+    "out of range": ["256"],
+    "below range": ["-1"],
+    "a whole number of 400 digits": ["1" + "0" * 400],
+    "a whole number of 5,000 digits": ["1" + "0" * 5_000],
+}
+"""What a picture's `pixels` cannot be: numbers as JSON, to be filled up to 784 if there is one."""
 
 PENGUINS = [
     BadBody("not JSON", b"hello"),

@@ -26,7 +26,7 @@ from timonel.serving.operate import add_operate
 from timonel.serving.predict import Predictor, json_response
 from timonel.serving.protocols.entrance import Entrance
 from timonel.serving.protocols.mount import add_protocols
-from timonel.serving.protocols.refusals import refusal_content
+from timonel.serving.protocols.refusals import headers_of, refusal_content
 from timonel.serving.routing import Routes
 
 __all__ = ["build_app"]
@@ -248,7 +248,8 @@ def _add_refusals(app: FastAPI) -> None:
             content = refusal_content(path, error.status_code, detail)
             return json_response(content, error.status_code, error.headers)
         if isinstance(error, TimonelError):
-            return json_response(refusal_content(path, error.status, str(error)), error.status)
+            content = refusal_content(path, error.status, str(error))
+            return json_response(content, error.status, headers_of(error))
         _log.error("%s %s failed", request.method, path, exc_info=error)
         failed = "The server failed to answer; its log says why. Try again."
         return json_response(refusal_content(path, 500, failed), 500)

@@ -50,7 +50,8 @@ def place_of(path: str, projects: Sequence[str], *, at_root: bool) -> Place:
         return Place("metrics")
     if first in ("v2", "endpoints"):
         named = parts[2 if first == "v2" else 1] if len(parts) > 2 else None
-        return Place("predict", named) if named else Place("about")
+        # A model may be called `digits/cnn` or `digits.cnn`.
+        return Place("predict", named.partition(".")[0]) if named else Place("about")
     return Place("predict", first if first in projects else root)
 
 

@@ -51,25 +51,26 @@ def split_body(body: bytes, header: str | None) -> tuple[bytes, bytes]:
 
 
 def unpack(name: str, datatype: str, shape: Sequence[int], content: bytes) -> np.ndarray:
-    """A tensor's bytes as an array of its shape; texts as objects.
+    """A tensor's bytes as an array (rows, values of a row); texts as objects.
 
     Raises:
         BadRequest: they are not as many as the shape says, or no texts.
     """
     count = prod(shape)
     if datatype == "BYTES":
-        texts = np.empty(0, object) if not content else np.array(_texts(name, content), object)
-        return _shaped(name, texts, shape)
+        texts = _texts(name, content)
+        if len(texts) != count:
+            raise _wrong_count(name, shape, len(texts))
+        return _rows(np.array(texts, object), shape)
     kind = np.dtype(_NUMBERS[datatype])
     if len(content) != count * kind.itemsize:
         raise BadRequest(
             f"Input {name!r}: expected {count * kind.itemsize} bytes for {datatype} of shape "
             f"{list(shape)}, got {len(content)}."
         )
-    if datatype == "BOOL":  # any byte but 0 is true, and numpy would keep the byte
-        return (np.frombuffer(content, np.uint8) != 0).reshape(shape)
-    values: np.ndarray = np.frombuffer(content, kind)
-    return values.reshape(shape)
+    values = _rows(np.frombuffer(content, kind), shape)
+    # Any byte but 0 is true, and numpy would keep the byte.
+    return values.view(np.uint8) > 0 if datatype == "BOOL" else values
 
 
 def values_of(name: str, shape: Sequence[int], data: Any) -> list[Any]:
@@ -129,10 +130,9 @@ def _texts(name: str, content: bytes) -> list[str]:
     return texts
 
 
-def _shaped(name: str, values: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    if len(values) != prod(shape):
-        raise _wrong_count(name, shape, len(values))
-    return values.reshape(shape)
+def _rows(values: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    # numpy refuses shapes of many dimensions, and large ones of no values at all.
+    return values.reshape(shape[0], len(values) // shape[0] if shape[0] else 0)
 
 
 def _wrong_count(name: str, shape: Sequence[int], count: int) -> BadRequest:

@@ -83,9 +83,9 @@ class Entrance:
         return self.reader.inputs(self._many.validate_python(rows), single=False)
 
     def pictures(self, name: str, pixels: np.ndarray) -> Inputs:
-        """Validated rows of pictures (n, …) whose numbers the array holds; raises as `inputs`."""
+        """Validated rows of pictures (n, pixels) whose numbers the array holds; raises as `inputs`."""
         self.check_count(len(pixels))
-        flat = pixels.reshape(len(pixels), -1).astype(np.float32, copy=False)
+        flat = pixels.astype(np.float32, copy=False)
         if self._plain and self._as_they_are(self._columns[name], flat):
             return self.reader.inputs([self.reader.of_picture(row) for row in flat], single=False)
         return self.inputs([{name: row} for row in flat])
@@ -112,7 +112,12 @@ class Entrance:
         try:
             asked = read(await read_body(request, self._max_body))
             answer, headers = await self.answerer.answer(
-                asked.inputs, asked.models, via, started, self.answerer.new_id()
+                asked.inputs,
+                asked.models,
+                via,
+                started,
+                self.answerer.new_id(),
+                request.scope.get("timonel.deadline"),
             )
             response = asked.reply(answer)
         except (ValidationError, TimonelError) as error:
@@ -126,7 +131,7 @@ class Entrance:
     def _as_they_are(column: Column, pixels: np.ndarray) -> bool:
         """Whether validation would change nothing: right size, in range, and not within 0..1."""
         image = column.image
-        if image is None or pixels.shape[1] != image.size or not len(pixels):
+        if image is None or pixels.shape[1] != image.size:
             return False
         brightest = pixels.max(axis=1)  # NaN fails the comparisons
         in_range = pixels.min() >= image.low and brightest.max() <= image.high

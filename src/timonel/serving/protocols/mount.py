@@ -13,7 +13,8 @@ from timonel.errors import NotReady
 from timonel.serving.predict import json_response
 from timonel.serving.protocols.entrance import Entrance
 from timonel.serving.protocols.mlflow import Invocation, Invocations
-from timonel.serving.protocols.openinference import InferRequest, OpenInference
+from timonel.serving.protocols.openinference import OpenInference
+from timonel.serving.protocols.tensors import InferRequest
 from timonel.serving.routing import Routes
 
 __all__ = ["add_protocols"]

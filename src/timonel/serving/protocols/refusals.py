@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from timonel.errors import NotReady, TimonelError
+from timonel.errors import TimonelError
 from timonel.serving.rows import refusal_of
 
 __all__ = ["headers_of", "refusal_content", "sentence_of"]
@@ -45,7 +45,8 @@ def sentence_of(error: ValidationError | TimonelError) -> tuple[int, str]:
 
 def headers_of(error: Exception) -> dict[str, str]:
     """When to ask again, where that helps."""
-    return {"Retry-After": "2"} if isinstance(error, NotReady) else {}
+    seconds = getattr(error, "retry_after", None)
+    return {} if seconds is None else {"Retry-After": str(seconds)}
 
 
 def _said(place: list[Any], message: str) -> str:
