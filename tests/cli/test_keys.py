@@ -64,7 +64,7 @@ def test_without_keys_the_list_says_how_to_make_one(timonel: Timonel) -> None:
         (["create", "shop", "--expires", "0"], "an end that is to come"),
         (["create", "shop", "--rate", "0"], "a rate of at least 1"),
         (["rotate", "shop"], "got 'shop', which there is not"),
-        (["rotate", "shop", "--overlap", "-1h"], "No such option"),
+        (["rotate", "shop", "--overlap", "-1h"], "--overlap, got '-1h'"),
         (["rotate", "shop", "--overlap", "1w"], "--overlap, got '1w'"),
         (["revoke", "shop"], "timonel keys list"),
     ],

@@ -2,14 +2,14 @@
 
 import re
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from timonel.cli.output import Json, emit, settings, table
 
 if TYPE_CHECKING:
-    from timonel.stores.keys import Key, Keys
+    from timonel.stores.keys import Key, Keys, Scope
 
 __all__ = ["app"]
 
@@ -29,8 +29,8 @@ _UNITS = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
 def create(
     name: Annotated[str, typer.Argument(help="Who or what it is for; one valid key has it.")],
     scope: Annotated[
-        list[Literal["predict", "operate"]] | None,
-        typer.Option(help="What it is for; give it twice for both.", show_default="predict"),
+        list[str] | None,
+        typer.Option(help="predict or operate; give it twice for both.", show_default="predict"),
     ] = None,
     project: Annotated[
         list[str] | None,
@@ -55,7 +55,7 @@ def create(
     key, token = keys.create(
         name,
         who=_who(),
-        scopes=scope or ["predict"],
+        scopes=cast("list[Scope]", scope or ["predict"]),  # checked there
         projects=project or None,
         rate=rate,
         expires=None if expires is None else now + _seconds(expires, "--expires"),

@@ -33,7 +33,7 @@ Keys = Annotated[
 ]
 Open = Annotated[
     Literal["predict"] | None,
-    typer.Option(help="predict: predictions need no key.", show_default="TIMONEL_OPEN"),
+    typer.Option("--open", help="predict: predictions need no key.", show_default="TIMONEL_OPEN"),
 ]
 Home = Annotated[
     Path | None,
@@ -48,7 +48,7 @@ def up(
     workers: Workers = None,
     home: Home = None,
     keys: Keys = None,
-    open: Open = None,
+    open_to: Open = None,
     json: Json = False,
 ) -> None:
     """Serve projects at once with what they have, and train behind what has no champion.
@@ -58,7 +58,7 @@ def up(
     Example: timonel up digits penguins
     """
     needs("timonel up", "train")
-    given = settings(host=host, port=port, workers=workers, home=home, keys=keys, open=open)
+    given = settings(host=host, port=port, workers=workers, home=home, keys=keys, open=open_to)
     names = list(projects or ["digits", "penguins"])
     _serve(names, given, at_root=False, train=True, as_json=json)
 
@@ -70,7 +70,7 @@ def serve(
     workers: Workers = None,
     home: Home = None,
     keys: Keys = None,
-    open: Open = None,
+    open_to: Open = None,
     json: Json = False,
 ) -> None:
     """Serve projects that have a champion, without training.
@@ -80,7 +80,7 @@ def serve(
 
     Example: timonel serve penguins --port 8000
     """
-    given = settings(host=host, port=port, workers=workers, home=home, keys=keys, open=open)
+    given = settings(host=host, port=port, workers=workers, home=home, keys=keys, open=open_to)
     _serve(projects, given, at_root=len(projects) == 1, train=False, as_json=json)
 
 
