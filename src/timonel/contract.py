@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+import msgspec
 from typing_extensions import TypedDict
 
 from timonel.signature import Label
@@ -14,8 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["Answer", "Contract", "Upload", "labels", "standard_reply"]
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """What one request was answered, as a contract's reply sees it.
 
     `labels` holds, for each model that answered (the default one first), one label a row; `scores`

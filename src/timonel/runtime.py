@@ -99,18 +99,23 @@ class OnnxModel:
             ) from None
         scores = None
         if binding.scores:
-            scores = np.asarray(outputs[-1], np.float32).reshape(rows, -1)
+            scores = outputs[-1]
+            if not _is_table(scores):
+                scores = np.asarray(scores, np.float32).reshape(rows, -1)
             if binding.logits:
                 scores = _softmax(scores)
         if binding.label:
-            labels = np.asarray(outputs[0]).ravel().tolist()
-            indices = [self._index[label] for label in labels]
+            indices = [self._index[label] for label in np.asarray(outputs[0]).ravel().tolist()]
         else:
             indices = scores.argmax(axis=1).tolist() if scores is not None else []
         if scores is None:  # a model without scores is sure of its label, for want of better
             scores = np.zeros((rows, len(self._index)), np.float32)
             scores[np.arange(rows), indices] = 1.0
         return indices, scores
+
+
+def _is_table(scores: object) -> bool:
+    return isinstance(scores, np.ndarray) and scores.ndim == 2 and scores.dtype == np.float32
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from timonel.errors import TimonelError
 from timonel.project import Project
@@ -56,7 +56,7 @@ def build_app(
     `entrances` are where other protocols bring their rows. `troubles` are sentences that /health
     shows beside those of the routes.
     """
-    app = FastAPI(
+    app = _Application(
         title="Timonel",
         version=version("timonel"),
         description="Predictions of " + ", ".join(project.name for project in projects) + ".",
@@ -74,7 +74,6 @@ def build_app(
         allow_headers=["*"],
         expose_headers=["X-Prediction-Id", "X-Model-Version", "X-Cache", "X-Run-Id", "Retry-After"],
     )
-    app.add_middleware(LeanPath, predictors=_predict_paths(predictors, at_root=at_root))
     schemas: dict[str, Any] = {}
     for project, predictor in zip(projects, predictors, strict=True):
         prefixes = [f"/{project.name}"] + ([""] if at_root else [])
@@ -94,12 +93,21 @@ def build_app(
     _add_watch(app, projects, metrics)
     _add_documentation(app, schemas)
     _add_refusals(app)
-    app.add_middleware(_in_front, door=door)  # the last one added is the outermost
+    app.front = door(LeanPath(app.behind, _predict_paths(predictors, at_root=at_root)))
     return app
 
 
-def _in_front(app: ASGIApp, *, door: Callable[[ASGIApp], ASGIApp]) -> ASGIApp:
-    return door(app)
+class _Application(FastAPI):
+    """FastAPI with its layers behind a front that answers most requests before them."""
+
+    front: ASGIApp
+
+    async def behind(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """What the front hands on."""
+        await super().__call__(scope, receive, send)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.front(scope, receive, send)
 
 
 def _predict_paths(predictors: Sequence[Predictor], *, at_root: bool) -> dict[str, Predictor]:

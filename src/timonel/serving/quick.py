@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from pydantic import AliasChoices, ValidationError
+from pydantic import AliasChoices, BaseModel, ValidationError
 from pydantic_core import PydanticCustomError
 
 from timonel.errors import BadRequest
@@ -40,6 +40,7 @@ class QuickReader:
         self._unbounded = [
             place for place, column in enumerate(columns) if column.name in reader.unbounded
         ]
+        self._one = _row_reader(project, reader)
         self._image = columns[0].name if columns[0].image else None
         self._picture = _picture_reader(project)
 
@@ -47,8 +48,12 @@ class QuickReader:
         """The rows of a JSON body, or None: not for this way."""
         if self._picture is not None:
             return self._picture(body)
+        rows: Sequence[BaseModel]
         try:
-            rows, single = self._reader.read(body)
+            if self._one is not None:
+                rows, single = [self._one(body)], True
+            else:
+                rows, single = self._reader.read(body)
         except (ValidationError, BadRequest):
             return None
         values = self._reader.values(rows)
@@ -60,6 +65,15 @@ class QuickReader:
                 if number is not None and not -_LARGEST <= number <= _LARGEST:
                     return None
         return QuickRows(values, values, single)
+
+
+def _row_reader(project: Project, reader: RowReader) -> Callable[[bytes], BaseModel] | None:
+    """What `RowReader.read` comes to where a body can only be one row."""
+    if project.contract.rows != "one" or project.contract.under or project.columns[0].image:
+        return None
+    # The validator itself: a TypeAdapter looks at ten arguments before it asks it.
+    read: Callable[[bytes], BaseModel] = reader.one.validator.validate_json
+    return read
 
 
 def _picture_reader(project: Project) -> Callable[[bytes], QuickRows | None] | None:
