@@ -48,7 +48,14 @@ def penguin(*rows: tuple[float, str | None, int], time_ns: int = START) -> Recor
         struct.pack("<2f", 0.25, 0.75) * len(rows),
     )
     return Record(
-        _new_id().bytes, time_ns, "penguins", [tuple(row) for row in rows], [answer], "json", "dev"
+        _new_id().bytes,
+        time_ns,
+        "penguins",
+        [tuple(row) for row in rows],
+        [answer],
+        "json",
+        "dev",
+        0.1,
     )
 
 
@@ -62,7 +69,9 @@ def digit(
     """A picture, answered as `label` for certain."""
     scores = [float(place == label) for place in range(10)]
     answer = Answered(DIGITS.model, DIGITS.version, [label], struct.pack("<10f", *scores))
-    return Record(_new_id().bytes, time_ns, "digits", [(pixels,)], [answer], "upload", environment)
+    return Record(
+        _new_id().bytes, time_ns, "digits", [(pixels,)], [answer], "upload", environment, 0.1
+    )
 
 
 def name_of(record: Record) -> str:

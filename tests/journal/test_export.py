@@ -6,6 +6,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from msgspec import structs
 
 from tests.journal.samples import START, closed, content, digit, name_of, penguin
 from timonel.errors import StoreError
@@ -93,6 +94,8 @@ def test_csv_is_read_back_by_any_reader(home: Home, penguins: list[Record]) -> N
         "probabilities": "0.25 0.75",
         "environment": "dev",
         "via": "json",
+        "seconds": "0.1",
+        "error": "",
         "bill_length_mm": "2.5",
         "island": 'a "quoted", one',
         "year": "2",
@@ -156,7 +159,7 @@ def test_columns_that_came_later_are_missing_before(home: Home) -> None:
         ("Adelie", "Gentoo"),
     )
     later = penguin((1.0, None, 1), time_ns=START + 9 * SECOND)
-    later.rows[0] = (3.5, 2026.5, "female")
+    later = structs.replace(later, rows=[(3.5, 2026.5, "female")])
     path = home.root / "c.closed"
     path.write_bytes(content([later], [meta]))
     home.add(path)

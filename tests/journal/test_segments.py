@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from tests.journal.samples import (
     DIGITS,
@@ -26,9 +27,21 @@ from tests.journal.samples import (
 from timonel.errors import StoreError
 from timonel.journal.append import Journal
 from timonel.journal.files import locked
-from timonel.journal.records import FORMAT, MAGIC, Answered, Header, Meta, Record, encode, frame
+from timonel.journal.records import (
+    FORMAT,
+    MAGIC,
+    SHADOW,
+    Answered,
+    Feedback,
+    Header,
+    Meta,
+    Record,
+    encode,
+    frame,
+)
 from timonel.journal.segments import Exported, adopt, export, text_log_key
 from timonel.stores.database import Database
+from timonel.stores.labels import Labels
 from timonel.stores.objects import ObjectStore
 from timonel.stores.segments import Segments
 
@@ -55,6 +68,10 @@ class Home:
 
     def log(self, key: str = LOG) -> str:
         return self.objects.get(key).decode() if self.objects.exists(key) else ""
+
+
+def framed(*items: Feedback) -> bytes:
+    return b"".join(frame(encode(item)) for item in items)
 
 
 @pytest.fixture
@@ -90,6 +107,8 @@ def test_a_file_becomes_a_segment_a_project_and_is_deleted(home: Home) -> None:
         "probabilities": pl.List(pl.Float32),
         "environment": pl.String,
         "via": pl.String,
+        "seconds": pl.Float32,
+        "error": pl.String,
         "bill_length_mm": pl.Float64,
         "island": pl.String,
         "year": pl.Int64,
@@ -101,7 +120,20 @@ def test_a_file_becomes_a_segment_a_project_and_is_deleted(home: Home) -> None:
     ]
     assert frame.row(1)[1:] == (
         datetime(2026, 11, 20, 13, 4, 5, 1, tzinfo=UTC),
-        *("rf", "penguins/rf@1", "Gentoo", 0.75, [0.25, 0.75], "dev", "json", 40.0, None, 2008),
+        *(
+            "rf",
+            "penguins/rf@1",
+            "Gentoo",
+            0.75,
+            [0.25, 0.75],
+            "dev",
+            "json",
+            pytest.approx(0.1),
+            None,
+            40.0,
+            None,
+            2008,
+        ),
     )
     (segment,) = home.segments.list("penguins")
     assert (segment.source, segment.rows) == ("boot-0-1", 3)
@@ -128,6 +160,37 @@ def test_the_text_log_has_a_line_a_prediction_of_the_projects_that_keep_one(home
         "2026-11-20 13:04:05 - 2 - dev\n"
     )
     assert home.log(text_log_key("prod")) == "2026-11-20 13:04:05 - 1 - prod\n"
+
+
+def test_what_nobody_was_given_is_kept_and_not_logged(home: Home) -> None:
+    shadow = structs.replace(digit(label=5), via=SHADOW, seconds=0.25)
+    home.export(closed(home.journal, "a", [digit(label=7), shadow]))
+    assert home.log() == "2026-11-20 13:04:05 - 7 - dev\n"
+    (frame,) = home.rows("digits")
+    assert frame["via"].to_list() == ["upload", SHADOW]
+    assert frame["seconds"].to_list() == [pytest.approx(0.1), 0.25]
+
+
+def test_a_model_that_failed_leaves_its_inputs_and_what_it_said(home: Home) -> None:
+    good, bad = digit(label=7), digit(label=5)
+    failed = structs.replace(bad.answers[0], labels=[], probabilities=b"", error="Out of memory.")
+    bad = structs.replace(bad, answers=[failed, good.answers[0]])
+    home.export(closed(home.journal, "a", [good, bad]))
+    (frame,) = home.rows("digits")
+    assert frame["prediction"].to_list() == ["7", None, "7"]
+    assert frame["error"].to_list() == [None, "Out of memory.", None]
+    assert frame["probability"].to_list() == [1.0, None, 1.0]
+    assert frame["pixels"].null_count() == 0
+
+
+def test_labels_that_were_said_are_kept_once(home: Home) -> None:
+    record = digit(label=7)
+    said = Feedback(record.id, 0, "digits", "1", START)
+    corrected = structs.replace(said, label="9", time_ns=START + 5_000_000_000)
+    for name in "ab":
+        home.export(closed(home.journal, name, [record], tail=framed(corrected, said)))
+    (label,) = Labels(home.database).between("digits", name_of(record), name_of(record))
+    assert (label.label, label.at) == ("9", START / 1e9 + 5)
 
 
 def test_the_text_log_speaks_the_time_and_the_projects_it_is_told(home: Home) -> None:

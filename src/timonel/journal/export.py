@@ -1,13 +1,12 @@
 """A project's journal as one file for people and programs: text, CSV or Parquet."""
 
 import tempfile
-from collections.abc import Sequence
 from datetime import UTC, datetime, tzinfo
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from timonel.journal.layout import TextLines, own_schema
+from timonel.journal.layout import TextLines, scan
+from timonel.journal.records import SHADOW
 from timonel.stores.objects import ObjectStore
 from timonel.stores.segments import Segments
 
@@ -50,7 +49,7 @@ def export_journal(
         for number, segment in enumerate(segments.list(project, since, until)):
             files.append(Path(folder, f"{number:08d}.parquet"))
             objects.fetch(segment.object_key, files[-1])
-        rows = _rows(files)
+        rows = scan(files)
         if since is not None:
             rows = rows.filter(pl.col("time") >= datetime.fromtimestamp(since, UTC))
         if until is not None:
@@ -60,17 +59,6 @@ def export_journal(
         count = int(rows.select(pl.len()).collect().item())
         part.replace(out)
     return count
-
-
-def _rows(files: Sequence[Path]) -> "pl.LazyFrame":
-    """All files one after the other, with the columns of all of them."""
-    import polars as pl
-
-    alike = groupby(files, key=lambda file: list(pl.read_parquet_schema(file).items()))
-    frames = [pl.scan_parquet(list(group), glob=False) for _, group in alike]
-    if not frames:
-        return pl.LazyFrame(schema=own_schema())
-    return pl.concat(frames, how="diagonal_relaxed")
 
 
 def _text(rows: "pl.LazyFrame", out: Path, tz: tzinfo | None) -> None:
@@ -85,7 +73,8 @@ def _text(rows: "pl.LazyFrame", out: Path, tz: tzinfo | None) -> None:
         )
 
     said = pl.struct(pl.col("time").dt.timestamp("ns"), "prediction", "environment")
-    rows.select(said.map_batches(lines, return_dtype=pl.String)).sink_csv(
+    given = rows.filter(pl.col("prediction").is_not_null(), pl.col("via") != SHADOW)
+    given.select(said.map_batches(lines, return_dtype=pl.String)).sink_csv(
         out, include_header=False, quote_style="never"
     )
 

@@ -1,7 +1,9 @@
 """How records lie in a segment and in a text log."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
+from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from timonel.journal.records import Meta, Record
@@ -10,7 +12,7 @@ from timonel.schema import Kind
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["OWN_COLUMNS", "Rows", "TextLines", "fits", "own_schema", "stored_name"]
+__all__ = ["OWN_COLUMNS", "Rows", "TextLines", "fits", "own_schema", "scan", "stored_name"]
 
 OWN_COLUMNS = (
     "id",
@@ -22,6 +24,8 @@ OWN_COLUMNS = (
     "probabilities",
     "environment",
     "via",
+    "seconds",
+    "error",
 )
 """A segment's columns before those of the inputs."""
 
@@ -36,6 +40,7 @@ def own_schema() -> "dict[str, pl.DataType]":
         "time": pl.Datetime("us", "UTC"),
         "probability": pl.Float32(),
         "probabilities": pl.List(pl.Float32),
+        "seconds": pl.Float32(),
     }
     return {name: types.get(name, pl.String()) for name in OWN_COLUMNS}
 
@@ -43,6 +48,18 @@ def own_schema() -> "dict[str, pl.DataType]":
 def stored_name(column: str) -> str:
     """An input's name in a segment: its own, or `input.<name>` where that is one of ours."""
     return f"input.{column}" if column in OWN_COLUMNS else column
+
+
+def scan(files: Sequence[Path]) -> "pl.LazyFrame":
+    """The rows of segments one after the other, with the columns of all of them.
+
+    What segments of earlier releases lack is null.
+    """
+    import polars as pl
+
+    alike = groupby(files, key=lambda file: list(pl.read_parquet_schema(file).items()))
+    frames = [pl.scan_parquet(list(group), glob=False) for _, group in alike]
+    return pl.concat([pl.LazyFrame(schema=own_schema()), *frames], how="diagonal_relaxed")
 
 
 class TextLines:
@@ -79,7 +96,8 @@ def fits(record: Record, columns: tuple[tuple[str, Kind], ...] | None) -> bool:
         and len(record.id) == 16
         and all(len(row) == len(columns) for row in record.rows)
         and all(
-            len(answer.labels) == rows and (len(answer.probabilities) % (4 * rows or 1) == 0)
+            len(answer.labels) == (0 if answer.error else rows)
+            and len(answer.probabilities) % (4 * rows or 1) == 0
             for answer in record.answers
         )
     )
@@ -115,17 +133,19 @@ class Rows:
                 self._pack()
                 self._width = width
             places = self._classes((record.project, answer.model, answer.version))
-            for n, label in enumerate(answer.labels):
+            for n, label in enumerate(answer.labels or [None] * rows):
                 self._own.append((
                     name if rows == 1 else f"{name}.{n}",
                     record.time_ns // 1_000,
                     answer.model,
                     answer.version,
-                    str(label),
+                    None if label is None else str(label),
                     places.get(label, -1),  # its probability is looked up for all rows at once
                     width > 0,
                     record.environment,
                     record.via,
+                    record.seconds,
+                    answer.error or None,
                 ))  # fmt: skip
             self._scores.append(answer.probabilities or bytes(self._width * rows))
             self._values.extend(record.rows)

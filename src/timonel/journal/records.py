@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 __all__ = [
     "FORMAT",
     "MAGIC",
+    "SHADOW",
     "Answered",
+    "Feedback",
     "Header",
     "Meta",
     "Reading",
@@ -43,6 +45,9 @@ MAGIC = b"timonel-journal\n"
 
 Value = int | float | bool | str | bytes | None
 """An input as it was given; a picture is the bytes of `image_bytes`, missing is None."""
+
+SHADOW = "shadow"
+"""The `via` of answers that nobody was given."""
 
 _HEAD = struct.Struct("<II")
 _WIDEST = 2**63
@@ -81,19 +86,22 @@ class Answered(msgspec.Struct, array_like=True, frozen=True):
     """What one model said: a label a row, and float32 probabilities (rows × classes) as bytes.
 
     `probabilities` is little-endian and empty when the model gives none; `version` is its label.
+    Where the model failed, `error` says how, and the other two are empty.
     """
 
     model: str
     version: str
     labels: list[Label]
     probabilities: bytes
+    error: str = ""
 
 
 class Record(msgspec.Struct, array_like=True, tag=2, frozen=True):
     """One answered request: `id` is the UUIDv7's 16 bytes, `time_ns` is since 1970.
 
     `rows` hold the inputs in the order of the project's columns; `via` is the way in (json, upload,
-    …), `environment` the server's (dev, prod).
+    …), `environment` the server's (dev, prod). `seconds` is what the answer took, up to here. With
+    `via` SHADOW a challenger was asked as well, unseen, and `id` is that of the answer it shadows.
     """
 
     id: bytes
@@ -103,10 +111,26 @@ class Record(msgspec.Struct, array_like=True, tag=2, frozen=True):
     answers: list[Answered]
     via: str
     environment: str
+    seconds: float = 0.0
 
+
+class Feedback(msgspec.Struct, array_like=True, tag=3, frozen=True):
+    """The true label, as text, of row `row` (from 0) of a prediction, said at `time_ns`.
+
+    `id` is the 16 bytes of the prediction's UUIDv7.
+    """
+
+    id: bytes
+    row: int
+    project: str
+    label: str
+    time_ns: int
+
+
+Item = Header | Meta | Record | Feedback
 
 _ENCODER = msgspec.msgpack.Encoder()
-_DECODER = msgspec.msgpack.Decoder(Header | Meta | Record)
+_DECODER = msgspec.msgpack.Decoder(Item)
 
 
 def kinds_of(columns: Sequence[Column]) -> tuple[tuple[str, Kind], ...]:
@@ -114,7 +138,7 @@ def kinds_of(columns: Sequence[Column]) -> tuple[tuple[str, Kind], ...]:
     return tuple((column.name, column.kind) for column in columns)
 
 
-def encode(item: Header | Meta | Record) -> bytes:
+def encode(item: Item) -> bytes:
     """The payload of a frame."""
     try:
         return _ENCODER.encode(item)
@@ -172,16 +196,17 @@ def image_values(content: bytes, size: int) -> "np.ndarray":
 class Reading:
     """One pass over a file: iterate for its records; what was met on the way is kept here.
 
-    `header` and `metas` (by project, model, version) are filled as frames come; a record's metas
-    come before it. `note` is a sentence when something could not be read; nothing after that is
-    given. `intact` is False when what was skipped may have been acknowledged: damage, as opposed
-    to a last record torn by the end of its writer.
+    `header`, `metas` (by project, model, version) and `feedback` are filled as frames come; a
+    record's metas come before it. `note` is a sentence when something could not be read; nothing
+    after that is given. `intact` is False when what was skipped may have been acknowledged: damage,
+    as opposed to a last record torn by the end of its writer.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.header: Header | None = None
         self.metas: dict[tuple[str, str, str], Meta] = {}
+        self.feedback: list[Feedback] = []
         self.records = 0
         self.note: str | None = None
         self.intact = True
@@ -211,6 +236,9 @@ class Reading:
                     yield item
                 elif isinstance(item, Meta):
                     self.metas[item.key] = item
+                elif isinstance(item, Feedback):
+                    self.records += 1
+                    self.feedback.append(item)
                 else:
                     self.header = item
                     if item.format > FORMAT:
@@ -221,11 +249,11 @@ class Reading:
                         )
                         return
 
-    def _item(self, payload: bytes, checksum: int) -> Header | Meta | Record | None:
+    def _item(self, payload: bytes, checksum: int) -> Item | None:
         if zlib.crc32(payload, len(payload)) != checksum:
             return None
         try:
-            item: Header | Meta | Record = _DECODER.decode(payload)
+            item: Item = _DECODER.decode(payload)
         except (msgspec.DecodeError, RecursionError):
             return None
         return item

@@ -1,11 +1,14 @@
-"""From journal files to Parquet segments and text logs, exactly once; the supervisor's side.
+"""From journal files to Parquet segments, text logs and labels, exactly once.
+
+It is the supervisor's side of the journal.
 
 The steps of one file, each of which may be repeated: put each project's segment by its content's
 hash, record it under the file's name, append to the text logs inside the transaction that settles
-their offsets, and at last delete the file. Killed anywhere, the next export goes through the same
-steps and finds done what was done.
+their offsets, keep the labels that were said, and at last delete the file. Killed anywhere, the
+next export goes through the same steps and finds done what was done.
 """
 
+import uuid
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -15,9 +18,10 @@ from pathlib import Path
 
 from timonel.journal.files import CLOSED, DAMAGED, OPEN, locked
 from timonel.journal.layout import Rows, TextLines, fits
-from timonel.journal.records import FORMAT, Reading, read
+from timonel.journal.records import FORMAT, SHADOW, Feedback, Reading, read
 from timonel.schema import Kind
 from timonel.stores.database import Database
+from timonel.stores.labels import Label, Labels
 from timonel.stores.objects import ObjectStore
 from timonel.stores.segments import Segments
 
@@ -93,6 +97,8 @@ def export(
                 offset = min(segments.export_offset(key), objects.size(key) or 0)
                 if segments.advance(connection, key, offset + len(data), path.stem):
                     objects.append(key, data, at=offset)
+        if reading.feedback:
+            Labels(database).put(map(_label, reading.feedback))
         kept = None
         if reading.intact and not content.odd:
             path.unlink()
@@ -126,6 +132,11 @@ def _add(source: str, project: str, rows: Rows, objects: ObjectStore, segments: 
     )
 
 
+def _label(said: Feedback) -> Label:
+    prediction = str(uuid.UUID(bytes=said.id))
+    return Label(said.project, prediction, said.row, said.label, said.time_ns / 1e9)
+
+
 @dataclass
 class _Content:
     projects: dict[str, "Rows"] = field(default_factory=dict)
@@ -150,7 +161,8 @@ def _collect(reading: Reading, text_log: Collection[str] | None, tz: tzinfo | No
         if record.project not in content.projects:
             content.projects[record.project] = Rows(columns[record.project], reading.metas)
         content.projects[record.project].add(record)
-        if record.project in (logged if text_log is None else text_log):
+        wanted = logged if text_log is None else text_log
+        if record.project in wanted and record.via != SHADOW:
             content.lines.setdefault(record.environment, []).extend(
                 line(record.time_ns, label, record.environment)
                 for answer in record.answers
