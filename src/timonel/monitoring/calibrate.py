@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 
 from timonel.errors import ArtifactError
-from timonel.monitoring.comparison import Comparison, comparisons, watched
+from timonel.monitoring.comparison import Comparison, watched
 from timonel.monitoring.measures import SEASONS
 from timonel.monitoring.reference import Reference, Track
 from timonel.policies import Drift
@@ -35,6 +35,7 @@ MOST = 20_000
 """Rows that are drawn one by one at most; beyond, distances shrink with the root of the rows."""
 _KEPT = 1_000
 _NEVER = -1e9
+_MANY = 5_000
 _SURE = NormalDist().inv_cdf(0.9)
 
 
@@ -130,7 +131,7 @@ def calibrate(
     seasons: Mapping[str, Sequence[int]] | None = None,
 ) -> Calibration:
     """What `rows` rows do when nothing drifts; `seasons` has a window's rows in each season."""
-    found = watched(comparisons(reference.sketch, policy), policy)
+    found = watched(reference.comparisons(policy), policy)
     drawn: dict[str, np.ndarray] = {}
     blocks = 0
     if reference.tracks:
@@ -182,8 +183,22 @@ def _by_rows(
     counts = np.zeros((draws, len(reference), groups.size), np.int64)
     for season, size in enumerate(_whole(effective * weights / weights.sum())):
         shares = _likely(one, reference[season] if reference[season].any() else reference.sum(0))
-        counts[:, season] = rng.multinomial(size, shares, size=draws)
-    return one.distances(groups, counts)
+        counts[:, season] = _drawn(size, shares, rng, draws)
+    return one.distances(counts)
+
+
+def _drawn(rows: int, shares: np.ndarray, rng: np.random.Generator, draws: int) -> np.ndarray:
+    """Counts (draws, groups) of `rows` rows each."""
+    if rows < _MANY:
+        return np.asarray(rng.multinomial(rows, shares, size=draws))
+    # Of many rows, counts are normal or, where few are expected, Poisson: a tenth of the time.
+    roots, expected = np.sqrt(shares), rows * shares
+    noise = rng.standard_normal((draws, len(shares)))
+    noise -= (noise @ roots)[:, None] * roots
+    drawn = np.rint(expected + math.sqrt(rows) * roots * noise)
+    few = expected < 25
+    drawn[:, few] = rng.poisson(expected[few], (draws, int(few.sum())))
+    return np.asarray(drawn.clip(0), np.int64)
 
 
 def _whole(sizes: np.ndarray) -> list[int]:
@@ -231,9 +246,9 @@ def _by_blocks(
         kept = cells >= 0
         flat = (place * groups.size + cells)[kept]
         counts = np.bincount(flat, minlength=len(starts) * number * groups.size)
-        found_here = one.distances(groups, counts.reshape(len(starts), number, groups.size))
+        found_here = one.distances(counts.reshape(len(starts), number, groups.size))
         # A block is part of the reference, and pulls it to its side.
-        distances[one.name] = found_here / (1 - rows / max(one.rows(), rows + 1))
+        distances[one.name] = found_here / (1 - rows / max(one.rows, rows + 1))
     return distances, apart
 
 

@@ -1,7 +1,7 @@
 """What is compared of a measure, and how: its values, its share of missing and of unseen ones."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -24,7 +24,7 @@ STATISTICS: dict[str, tuple[Statistic, ...]] = {
 }
 """The statistics of each kind of measure."""
 
-_FINE = 256  # groups of bins that keep a null distribution of areas cheap and exact to a percent
+_FINE = 128  # groups of bins that keep a null distribution of areas cheap and exact to a percent
 _COARSE = 10  # groups of bins that are compared one by one
 
 
@@ -48,9 +48,9 @@ class Groups:
     def gather(self, counts: np.ndarray) -> np.ndarray:
         """Counts (seasons, cells) as counts (seasons, groups)."""
         kept = self.index >= 0
-        gathered = np.zeros((self.size, len(counts)), np.int64)
-        np.add.at(gathered, self.index[kept], counts[:, kept].T)
-        return gathered.T
+        index = self.index[kept]
+        rows = [np.bincount(index, season[kept], self.size) for season in counts]
+        return np.array(rows).astype(np.int64)
 
 
 def _groups_of_bins(bins: Bins, counts: np.ndarray, most: int) -> Groups:
@@ -108,23 +108,41 @@ class Comparison:
         most = most if self.statistic in ("wasserstein", "ks") else _COARSE
         return _groups_of_bins(self.scale, self.tally.counts.sum(axis=0), most)
 
+    @cached_property
     def rows(self) -> int:
         """How many rows of the reference it rests on."""
-        return int(self.fine.gather(self.tally.counts).sum())
+        return int(self.groups.gather(self.tally.counts).sum())
 
-    def distances(
-        self, groups: Groups, counts: np.ndarray, beyond: np.ndarray | None = None
-    ) -> np.ndarray:
+    @cached_property
+    def beyond(self) -> np.ndarray:
+        """How far the reference's values below and above the bins lie beyond them, on average."""
+        return _beyond(self.tally)
+
+    def distances(self, counts: np.ndarray) -> np.ndarray:
         """The statistic of each window (n,), given its counts (n, seasons, groups).
 
-        The reference is mixed in the seasons of the window. `beyond` is how far, on average, a
-        window's values below and above the bins lie beyond them (in bins; default: as far as the
-        reference's).
+        The reference is mixed in the seasons of the window. Values beyond the bins count as being
+        as far beyond as the reference's.
         """
+        return self._distances(self.groups, self._shares, counts, self.beyond)
+
+    def measured(self, tally: Tally) -> float:
+        """The statistic of one window, on all of its cells."""
+        counts = self.fine.gather(tally.counts)[None]
+        return float(self._distances(self.fine, self._fine_shares, counts, _beyond(tally))[0])
+
+    @cached_property
+    def statistics(self) -> "dict[Statistic, Comparison]":
+        """The same by each statistic of its kind."""
+        return {name: replace(self, statistic=name) for name in STATISTICS[self.measure.kind]}
+
+    def _distances(
+        self, groups: Groups, shares: np.ndarray, counts: np.ndarray, beyond: np.ndarray
+    ) -> np.ndarray:
         rows = counts.sum(axis=2)
         total = np.maximum(rows.sum(axis=1, keepdims=True), 1)
         p = counts.sum(axis=1) / total
-        q = (rows / total) @ self._shares(groups)
+        q = (rows / total) @ shares
         p = np.where(rows.sum(axis=1, keepdims=True) > 0, p, q)
         if self.aspect != "values":
             change: np.ndarray = np.abs(p[:, 1] - q[:, 1])
@@ -134,36 +152,32 @@ class Comparison:
         if self.statistic == "psi":
             return distance.psi(p, q)
         if self.statistic == "chi2":
-            return distance.chi_square(p, q, float(total.mean()), self.rows())
+            return distance.chi_square(p, q, float(total.mean()), self.rows)
         bins = self.scale
         # Of a constant there is no spread to measure by: the share that moved is what there is.
         if self.statistic == "ks" or not isinstance(bins, Bins) or not bins.spread:
             return distance.kolmogorov(p, q)
         places = groups.edges[:-1] + 0.5 if groups.atoms else groups.edges
         area = distance.wasserstein(p, q, places.astype(np.float64), atoms=groups.atoms)
-        own = _beyond(self.tally)
-        theirs = own if beyond is None else beyond
-        area += np.abs(p[:, [0, -1]] * theirs - q[:, [0, -1]] * own).sum(axis=1)
+        ends = p[:, [0, -1]] * beyond - q[:, [0, -1]] * self.beyond
+        area += np.abs(ends).sum(axis=1)
         return area * (bins.width / bins.spread)
 
-    def _shares(self, groups: Groups) -> np.ndarray:
-        """The reference's shares (seasons, groups); all rows' for a season that it lacks."""
-        reference = groups.gather(self.tally.counts).astype(np.float64)
-        totals = reference.sum(axis=1, keepdims=True)
-        everything = reference.sum(axis=0) / max(float(totals.sum()), 1.0)
-        shares: np.ndarray = np.where(totals > 0, reference / np.maximum(totals, 1.0), everything)
-        return shares
+    @cached_property
+    def _shares(self) -> np.ndarray:
+        return _shares(self.groups.gather(self.tally.counts))
 
-    def measured(self, tally: Tally) -> float:
-        """The statistic of one window, on all of its cells."""
-        counts = self.fine.gather(tally.counts)[None]
-        return float(self.distances(self.fine, counts, _beyond(tally))[0])
+    @cached_property
+    def _fine_shares(self) -> np.ndarray:
+        return _shares(self.fine.gather(self.tally.counts))
 
-    def by(self, statistic: Statistic) -> "Comparison":
-        """The same by another statistic."""
-        return Comparison(
-            self.measure, self.scale, self.tally, self.aspect, statistic, self.matters
-        )
+
+def _shares(counts: np.ndarray) -> np.ndarray:
+    """Shares of counts (seasons, groups); all rows' for a season that there are none of."""
+    totals = counts.sum(axis=1, keepdims=True)
+    everything = counts.sum(axis=0) / max(int(totals.sum()), 1)
+    shares: np.ndarray = np.where(totals > 0, counts / np.maximum(totals, 1), everything)
+    return shares
 
 
 def _beyond(tally: Tally) -> np.ndarray:

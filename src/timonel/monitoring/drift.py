@@ -14,11 +14,9 @@ import numpy as np
 from timonel.errors import DataRefused
 from timonel.monitoring.calibrate import MOST, Calibration, Null, bucket, calibrate
 from timonel.monitoring.comparison import (
-    STATISTICS,
     Aspect,
     Comparison,
     Statistic,
-    comparisons,
     watched,
 )
 from timonel.monitoring.pictures import Histogram, Shift, histogram, shifts
@@ -160,9 +158,7 @@ def judge(
     if not pieces:
         raise DataRefused("Expected at least one window to compare, got none.")
     window = reduce(add, pieces, Sketch(reference.shape))
-    found = [
-        one for one in comparisons(reference.sketch, policy) if one.measure.name in window.tallies
-    ]
+    found = [one for one in reference.comparisons(policy) if one.measure.name in window.tallies]
     active = watched(found, policy)
     calibration = _calibration(reference, window, policy, rng, calibrations)
     limit = calibration.threshold(policy.alarm)
@@ -227,7 +223,7 @@ def _null(one: Comparison, calibration: Calibration, window: Sketch) -> Null:
     null = calibration.nulls[one.name]
     if calibration.blocks:
         return null  # neighbours are alike: more of them do not shrink a distance by the root
-    m = one.rows()
+    m = one.rows
     drawn, real = (n * m / (n + m) for n in (calibration.rows, window.rows))
     return null.shrunk(math.sqrt(drawn / real)) if real > drawn > 0 else null
 
@@ -264,7 +260,7 @@ def _column(
     one = mine[0]
     drifted = any(finding.drifted for finding in findings)
     distances: dict[str, float] = {
-        name: one.by(name).measured(tally) for name in STATISTICS[one.measure.kind]
+        name: other.measured(tally) for name, other in one.statistics.items()
     }
     means = None
     if isinstance(one.scale, Bins):

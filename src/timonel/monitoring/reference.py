@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from timonel.errors import ArtifactError
+from timonel.monitoring.comparison import Comparison, comparisons
 from timonel.monitoring.measures import Measure, measures_of, season_of, series_of
 from timonel.monitoring.scales import Bins, Scale, Values, bins_of, values_of
 from timonel.monitoring.sketch import Shape, Sketch, sketch_of_frame
@@ -58,6 +59,14 @@ class Reference:
     sketch: Sketch
     tracks: tuple[Track, ...] = ()
     note: str = ""
+    _compared: dict[str, list[Comparison]] = field(default_factory=dict, repr=False, compare=False)
+
+    def comparisons(self, policy: Drift) -> list[Comparison]:
+        """What is compared of each measure, by the statistics of a policy."""
+        key = repr(policy)
+        if key not in self._compared:
+            self._compared[key] = comparisons(self.sketch, policy)
+        return self._compared[key]
 
     @property
     def shape(self) -> Shape:

@@ -27,7 +27,7 @@ __all__ = ["FORMAT", "Shape", "Sketch", "Tally", "sketch_of_frame", "sketch_of_p
 
 FORMAT = 1
 
-_BATCH = 262_144  # rows read at a time
+_BATCH = 65_536  # rows read at a time
 
 
 @dataclass(frozen=True)
