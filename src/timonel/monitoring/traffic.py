@@ -45,7 +45,7 @@ class Answers:
 
 
 def with_rows(segment: "pl.DataFrame") -> "pl.DataFrame":
-    """The segment with `prediction` ids in a column of their own name and `row` numbers from 0."""
+    """The segment with `request`, the prediction's UUID as text, and `row`, from 0 in each."""
     import polars as pl
 
     return segment.with_columns(
