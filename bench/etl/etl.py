@@ -98,6 +98,8 @@ def pandas(source: Path, folder: Path) -> None:
 
 def timonel(source: Path, folder: Path) -> None:
     """The steps that `timonel run crimes --until split` takes, without its stores."""
+    import polars as pl
+
     from timonel.data import quality, split
     from timonel.data.portal import read_file
     from timonel.project import load_project
@@ -107,11 +109,11 @@ def timonel(source: Path, folder: Path) -> None:
     frame = quality.check(frame, project).frame
     frame = split.assign(frame, project.split, project.columns, project.target)
     names = [column.name for column in project.columns]
-    test = frame["split"] == "test"
+    test = pl.col("split") == "test"
     for side, rows in (("train", ~test), ("test", test)):
-        part = frame.filter(rows)
-        part.select(names).write_csv(folder / f"X_{side}.csv")
-        part.select(project.target).write_csv(folder / f"y_{side}.csv")
+        part = frame.lazy().filter(rows)
+        part.select(names).sink_csv(folder / f"X_{side}.csv")
+        part.select(project.target).sink_csv(folder / f"y_{side}.csv")
 
 
 TASKS: dict[str, Callable[[Path, Path], None]] = {

@@ -345,6 +345,8 @@ class Project:
             DefinitionError: `prepare` returns something else.
         """
         made: Any = frame if self.prepare is None else self.prepare(frame)
+        # What was prepared may come to be only when it is asked for, beside all that was read.
+        del frame
         found = getattr(made, "frame", made)
         if not hasattr(found, "height"):
             raise DefinitionError(

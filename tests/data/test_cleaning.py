@@ -53,6 +53,12 @@ def test_a_final_letter_does_not_count_where_that_is_said() -> None:
     assert cleaned.frame["code"].to_list() == ["07", "08B", "04A", "26", "01A"]
 
 
+def test_codes_that_repeat_are_padded_as_well() -> None:
+    codes = pl.Series("iucr", ["930", "0110", None, "930"], pl.Categorical)
+    cleaned = Cleaning(codes.to_frame()).padded("iucr", 4)
+    assert cleaned.frame["iucr"].to_list() == ["0930", "0110", None, "0930"]
+
+
 def test_whole_codes_are_left_alone_without_a_word() -> None:
     assert table(code=["07", "08B"]).padded("code", 2, letter=True).notes == ()
 
@@ -74,6 +80,14 @@ def test_numbers_that_were_codes_are_codes_again() -> None:
 def test_dates_are_read_as_portals_write_them(text: str) -> None:
     found, notes = moments(pl.Series("date", [text, None]))
     assert found.to_list() == [at("2024-01-31T23:59"), None]
+    assert notes == ()
+
+
+@pytest.mark.parametrize("kind", [pl.String, pl.Categorical])
+def test_dates_with_spaces_around_them_and_dates_that_repeat_are_read(kind: Any) -> None:
+    texts = ["2024-02-01T00:00:00", None, " 01/31/2024 11:59:00 PM ", "2024-02-01T00:00:00"]
+    found, notes = moments(pl.Series("d", texts, kind))
+    assert found.to_list() == [at("2024-02-01"), None, at("2024-01-31T23:59"), at("2024-02-01")]
     assert notes == ()
 
 
@@ -138,17 +152,23 @@ def test_the_calendar_agrees_with_pythons(when: datetime) -> None:
     assert row == (when.month, when.day, when.weekday(), when.hour)
 
 
-def test_of_equal_rows_the_latest_is_kept_and_the_others_counted() -> None:
+def test_of_equal_rows_the_latest_is_kept_where_it_is_and_the_others_counted() -> None:
     cleaned = table(id=[1, 2, 3], at=[5, 9, 7], what=["a", "a", "b"]).latest(
         ignoring=("id", "at"), by=("at",)
     )
-    assert cleaned.frame.rows() == [(3, 7, "b"), (2, 9, "a")]
+    assert cleaned.frame.rows() == [(2, 9, "a"), (3, 7, "b")]
     assert cleaned.notes == ("1 of 3 rows repeat another but for id, at: the latest was kept.",)
 
 
-def test_rows_that_differ_are_only_put_in_order() -> None:
+def test_of_rows_of_one_moment_the_last_is_kept_and_a_missing_moment_is_before_all() -> None:
+    cleaned = table(id=[1, 2, 3, 4], at=[None, 5, 5, None], what=["a", "b", "b", "a"])
+    kept = cleaned.latest(ignoring=("id", "at"), by=("at",))
+    assert kept.frame["id"].to_list() == [3, 4]
+
+
+def test_rows_that_differ_are_left_as_they_are() -> None:
     cleaned = table(at=[2, 1], what=["a", "b"]).latest(ignoring=("at",), by=("at",))
-    assert cleaned.frame.rows() == [(1, "b"), (2, "a")]
+    assert cleaned.frame.rows() == [(2, "a"), (1, "b")]
     assert cleaned.notes == ()
 
 
@@ -156,7 +176,36 @@ def test_columns_that_were_only_compared_may_be_dropped() -> None:
     cleaned = table(at=[2, 1], case=["x", "y"]).latest(
         ignoring=("at",), by=("at",), dropping=("case", "absent")
     )
-    assert cleaned.frame.rows() == [(1,), (2,)]
+    assert cleaned.frame.rows() == [(2,), (1,)]
+
+
+texts = st.sampled_from(["a", "b", "c", None])
+
+
+@given(st.lists(st.tuples(texts, texts, st.integers(0, 3)), max_size=30))
+def test_the_latest_rows_are_those_that_a_plain_loop_finds(
+    rows: list[tuple[str | None, str | None, int]],
+) -> None:
+    frame = pl.DataFrame(
+        rows, {"one": pl.Categorical, "other": pl.String, "at": pl.Int64}, orient="row"
+    ).with_row_index("id")
+    latest: dict[tuple[str | None, str | None], int] = {}
+    for number, (one, other, at) in enumerate(rows):
+        found = latest.setdefault((one, other), number)
+        if at >= rows[found][2]:
+            latest[one, other] = number
+    kept = Cleaning(frame).latest(ignoring=("id", "at"), by=("at",)).complete(["one"])
+    expected = sorted(number for (one, _), number in latest.items() if one is not None)
+    assert kept.frame["id"].to_list() == expected
+
+
+def test_the_frame_that_was_given_is_left_whole() -> None:
+    given = pl.DataFrame({"a": [1, None, 1], "at": [1, 2, 3]})
+    cleaned = Cleaning(given).latest(ignoring=("at",), by=("at",))
+    complete = cleaned.complete(["a"])
+    assert complete.frame.rows() == [(1, 3)]
+    assert cleaned.frame.rows() == [(None, 2), (1, 3)]
+    assert given.height == 3
 
 
 def test_rows_with_holes_in_used_columns_are_left_out_and_counted() -> None:

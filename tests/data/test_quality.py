@@ -99,7 +99,7 @@ def test_a_value_is_cast_when_nothing_is_lost(
         "size": pl.Float64,
         "count": pl.Int64,
         "flag": pl.Boolean,
-        "code": pl.String,
+        "code": pl.Categorical() if dtype == pl.Categorical else pl.String(),
         "sex": pl.String,
         "label": pl.String,
     }

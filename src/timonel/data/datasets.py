@@ -16,8 +16,15 @@ _ROW_GROUP = 65_536
 
 
 def save(frame: "pl.DataFrame", objects: "ObjectStore") -> str:
-    """Keep a frame (Parquet, zstd) and return its key; the same rows in order give the same key."""
+    """Keep a frame (Parquet, zstd) and return its key; the same rows in order give the same key.
+
+    Categorical columns become String.
+    """
+    import polars as pl
+
     buffer = io.BytesIO()
+    # The numbers of a Categorical's texts are those of this process.
+    frame = frame.with_columns(pl.col(pl.Categorical).cast(pl.String))
     # How a frame came to be shows in its chunks, and those would show in the file.
     frame.rechunk().write_parquet(
         buffer, compression="zstd", compression_level=3, row_group_size=_ROW_GROUP

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from timonel.data.repeats import spread
 from timonel.data.split import SIDES
 from timonel.errors import DataRefused
 from timonel.policies import Quality
@@ -72,7 +73,8 @@ class Checked:
     """Rows fit for training, the refused ones as they came plus their `reason`, and the report.
 
     `frame` has the features in their final types (number Float64, integer Int64, boolean Boolean,
-    category String, image Binary), the target, and the columns that the split needs.
+    category String, or Categorical where it came so, image Binary), the target, and the columns
+    that the split needs.
     """
 
     frame: "pl.DataFrame"
@@ -143,10 +145,13 @@ def examine(frame: "pl.DataFrame", project: Project) -> Checked:
     if count := int(repeated.sum()):
         key = ", ".join(quality.key) or "all columns"
         problems.append(Problem(key, "duplicate", "each row once", count))
-    table = pl.DataFrame([result.value for result in results])
-    rows = table.with_columns(frame[name] for name in kept).filter(fit & ~repeated)
     refused = ~fit | repeated if quality.duplicates == "refuse" else ~fit
     bad = _with_reasons(frame, results, refused)
+    fit &= ~repeated
+    values = [*(result.value for result in results), *(frame[name] for name in kept)][::-1]
+    # Each column goes as soon as its fit rows are taken, so that never two tables are there.
+    results.clear()
+    rows = pl.DataFrame([values.pop().filter(fit) for _ in range(len(values))])
     report = Report(
         rows=frame.height,
         kept=rows.height,
@@ -195,14 +200,21 @@ def _target(project: Project, frame: "pl.DataFrame") -> Column:
 def _judge(column: Column, given: "pl.Series") -> _Result:
     import polars as pl
 
+    if given.dtype == pl.Categorical:
+        # Texts that repeat are judged once each, and stay so where they are texts in the end.
+        texts = given.unique()
+        judged = _judge(column, texts.cast(pl.String))
+        value = judged.value.cast(given.dtype) if column.kind == "category" else judged.value
+        found = (value, judged.missing, judged.wrong)
+        return _Result(column, *(spread(given, texts, each) for each in found))
     if given.dtype.is_float():
         given = given.fill_nan(None)
     elif _is_text(given.dtype):
         given = given.cast(pl.String)
         if column.kind != "category":
             given = given.str.strip_chars()
-        if "" not in (column.categories or ()):
-            given = given.set(given == "", None)
+        if "" not in (column.categories or ()) and (empty := given == "").any():
+            given = given.set(empty, None)
     value = _cast(column, given)
     missing = given.is_null()
     wrong = ~(missing | _allowed(column, value))

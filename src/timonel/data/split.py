@@ -95,7 +95,9 @@ def places(keys: "pl.DataFrame") -> "np.ndarray":
         part = keys[start : start + _SLICE]
         texts = pl.DataFrame([_text(values) for values in part]).select(row).to_series()
         hashes[start : start + part.height] = [xxh64_intdigest(text) for text in texts.to_list()]
-    return hashes.astype(np.float64) / 2.0**64
+    found = hashes.astype(np.float64)
+    found /= 2.0**64
+    return found
 
 
 def _text(values: "pl.Series") -> "pl.Series":
