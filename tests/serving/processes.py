@@ -145,7 +145,10 @@ def serving(names: Sequence[str], settings: Settings, *, workers: int = 2) -> It
 
 
 class Traffic:
-    """Clients that ask, `pause` seconds apart; acknowledged ids and failures are kept."""
+    """Clients that ask, `pause` seconds apart; acknowledged ids and failures are kept.
+
+    With `fresh`, each request comes over a connection of its own.
+    """
 
     def __init__(
         self,
@@ -154,7 +157,9 @@ class Traffic:
         clients: int = 3,
         row: object = ROW,
         pause: float = 0.0,
+        fresh: bool = False,
     ) -> None:
+        self._fresh = fresh
         self.acknowledged: list[tuple[str, str]] = []
         self.refused: list[int] = []
         self.broken = 0
@@ -197,6 +202,8 @@ class Traffic:
                 self.acknowledged.append((headers["X-Prediction-Id"], headers["X-Model-Version"]))
             else:
                 self.refused.append(reply.status)
+            if self._fresh:
+                connection.close()
             self._stop.wait(self._pause)
         connection.close()
 

@@ -1,15 +1,18 @@
 """Versions are verified before they are loaded, and swapped as a whole."""
 
+import gc
 import threading
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from tests.homes import deploy, deploy_digits, home_at, penguin_rows
+from tests.serving.processes import until
 from timonel.errors import ArtifactError, NotReady
 from timonel.project import Project, load_project
-from timonel.serving.routing import Routes, load_version
+from timonel.serving.routing import Routes, Served, load_version
 from timonel.serving.state import Champion, Progress, State
 from timonel.settings import Settings
 from timonel.stores.artifacts import fetch_version
@@ -168,3 +171,120 @@ def test_following_on_one_thread_while_others_ask_never_leaves_them_without(
     asking.join()
     assert seen <= {"penguins/rf@1", "penguins/rf@2"}
     assert not asking.is_alive()
+
+
+class Loading:
+    """Loads as workers do, but waits at versions whose number is in `held`; notes each attempt."""
+
+    def __init__(self, *held: int) -> None:
+        self.held = set(held)
+        self.go_on = threading.Event()
+        self.tried: list[str] = []
+
+    def __call__(self, folder: Path, chosen: Champion, project: Project) -> Served:
+        self.tried.append(chosen.label)
+        if chosen.number in self.held:
+            assert self.go_on.wait(20)
+        return load_version(folder, chosen, project)
+
+
+def test_a_version_that_loads_slowly_holds_up_neither_the_former_nor_other_models(
+    penguins: Project, settings: Settings
+) -> None:
+    digits, load = load_project("digits"), Loading(2)
+    routes = Routes([penguins, digits], settings.serving_folder, load=load)
+    told: list[tuple[str, ...]] = []
+    routes.changed = lambda: told.append(routes.labels())
+    first, second = champion(penguins, settings, 1), champion(penguins, settings, 2)
+    routes.follow(state(first))
+    other = deploy_digits(settings)
+    fetch_version(other.digest, ObjectStore.open(settings.objects_url), settings.serving_folder)
+    cnn = Champion("digits", "cnn", 1, other.digest)
+    routes.follow(state(second, cnn), wait=0)
+    until(lambda: routes.labels() == ("penguins/rf@1", "digits/cnn@1"))
+    assert not routes.settled()
+    assert routes.why_not("penguins", "rf") == "penguins/rf@2 is being loaded."
+    routes.follow(state(first, cnn), wait=0)  # a rollback in the meantime
+    assert routes.champion("penguins", "rf").label == "penguins/rf@1"
+    routes.follow(state(second, cnn), wait=0)
+    load.go_on.set()
+    until(lambda: told[-1] == ("penguins/rf@2", "digits/cnn@1"))
+    assert load.tried.count("penguins/rf@2") == 1
+    assert routes.settled()
+
+
+def test_what_stands_by_is_loaded_and_answers_at_once_when_it_becomes_champion(
+    penguins: Project, settings: Settings
+) -> None:
+    load = Loading()
+    routes = Routes([penguins], settings.serving_folder, load=load)
+    first, second = champion(penguins, settings, 1), champion(penguins, settings, 2)
+    routes.follow(State(champions=(second,), standby=(first,)))
+    assert routes.labels() == ("penguins/rf@2",)
+    assert set(routes.loaded()) == {"penguins/rf@1", "penguins/rf@2"}
+    routes.follow(State(champions=(first,), standby=(second,)), wait=0)
+    assert routes.labels() == ("penguins/rf@1",)
+    assert sorted(load.tried) == ["penguins/rf@1", "penguins/rf@2"]
+
+
+def test_a_new_process_answers_with_what_stands_by_while_the_champion_cannot_be_loaded(
+    penguins: Project, settings: Settings
+) -> None:
+    first, second = champion(penguins, settings, 1), champion(penguins, settings, 2)
+    (settings.serving_folder / second.digest / "model.onnx").write_bytes(b"bad")
+    routes = Routes([penguins], settings.serving_folder)
+    routes.follow(state(second))
+    assert routes.unanswered() == ["penguins/rf"]
+    routes.follow(State(champions=(second,), standby=(first,)))
+    assert routes.labels() == ("penguins/rf@1",)
+    assert routes.unanswered() == []
+    assert list(routes.failures()) == ["penguins/rf@2"]
+    assert routes.degraded()[0].startswith("penguins/rf@2 is not served: ")
+
+
+def test_a_version_is_freed_when_it_is_not_wanted_and_its_last_request_lets_go(
+    penguins: Project, settings: Settings
+) -> None:
+    routes = Routes([penguins], settings.serving_folder)
+    first, second, third = (champion(penguins, settings, number) for number in (1, 2, 3))
+    routes.follow(state(first))
+    held = routes.champion("penguins", "rf")
+    freed = weakref.ref(held.model)
+    routes.follow(State(champions=(second,), standby=(first,)))
+    routes.follow(State(champions=(third,), standby=(second,)))
+    gc.collect()
+    assert freed() is not None
+    assert held.model.predict(penguin_rows(1)[0])[0].shape == (1,)
+    del held
+    gc.collect()
+    assert freed() is None
+    stands_by = weakref.ref(routes._loaded[second].model)
+    routes.follow(state(third))
+    gc.collect()
+    assert stands_by() is None
+
+
+def test_what_failed_is_tried_again_when_its_files_change_or_after_a_pause(
+    penguins: Project, settings: Settings
+) -> None:
+    now, load = [0.0], Loading()
+    routes = Routes([penguins], settings.serving_folder, load=load, clock=lambda: now[0])
+    bad = Champion("penguins", "rf", 1, "0" * 64)
+    for _ in range(3):
+        routes.follow(state(bad))
+    assert len(load.tried) == 1
+    now[0] += 1.5
+    for _ in range(2):
+        routes.follow(state(bad))
+    assert len(load.tried) == 2
+    now[0] += 1.5  # the pause has doubled
+    routes.follow(state(bad))
+    assert len(load.tried) == 2
+    (settings.serving_folder / bad.digest).mkdir(parents=True)
+    (settings.serving_folder / bad.digest / "model.onnx").write_bytes(b"bad")
+    routes.follow(state(bad))
+    assert len(load.tried) == 3
+    told: list[dict[str, str]] = []
+    routes.changed = lambda: told.append(routes.failures())
+    routes.follow(state())
+    assert told == [{}]

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from timonel.serving.upkeep import Upkeep
 from timonel.settings import Settings
 from timonel.stores.artifacts import fetch_version
 from timonel.stores.database import Database
+from timonel.stores.objects import ObjectStore
 from timonel.stores.runs import Runs
 from timonel.stores.segments import Segments
 from timonel.stores.versions import Versions
@@ -250,7 +252,6 @@ def shipping(project: Project, folder: Path) -> Project:
 def deploy_files(project: Project, settings: Settings) -> None:
     """Put what a project ships with into the store, as the start did before it was killed."""
     from timonel.stores.artifacts import save_version
-    from timonel.stores.objects import ObjectStore
 
     embedded = project.models[0].embedded
     assert embedded is not None
@@ -292,3 +293,98 @@ def test_a_state_that_did_not_change_is_not_written_again(
     before = file.stat().st_mtime_ns
     upkeep.follow()
     assert file.stat().st_mtime_ns == before
+
+
+def test_the_version_before_stands_by_and_so_does_a_challenger(
+    settings: Settings, penguins: Project
+) -> None:
+    for number in (1, 2, 3):
+        deploy(penguins, settings, number=number, seed=number)
+    upkeep = following(settings, penguins)
+    upkeep.follow()
+    assert labels(told(settings)) == (["penguins/rf@3"], ["penguins/rf@2"])
+    versions = Versions(Database.open(settings.database_url))
+    versions.move("penguins", "rf", 1, "challenger", who="test", reason="a test")
+    upkeep.follow()
+    assert labels(told(settings)) == (["penguins/rf@3"], ["penguins/rf@1", "penguins/rf@2"])
+    versions.roll_back("penguins", "rf", 3, 2, who="test", reason="a test")
+    versions.move("penguins", "rf", 1, "champion", who="test", reason="a test")
+    upkeep.follow()
+    assert labels(told(settings)) == (["penguins/rf@1"], ["penguins/rf@2"])
+    assert upkeep.swaps == {("penguins", "rf", "rollback"): 1}
+
+
+def test_what_answers_last_stands_by_until_a_champion_does(
+    settings: Settings, penguins: Project
+) -> None:
+    routed = {"penguins/rf@1"}
+    deploy(penguins, settings)
+    settings.serving_folder.mkdir(parents=True)
+    upkeep = Upkeep(settings, [penguins], routed=lambda: routed)
+    upkeep.follow()
+    for number in (2, 3):  # neither of which any worker can load
+        deploy(penguins, settings, number=number, seed=number)
+        upkeep.follow()
+    assert labels(told(settings)) == (["penguins/rf@3"], ["penguins/rf@2", "penguins/rf@1"])
+    routed.clear()  # all workers are gone
+    upkeep.follow()
+    restarted = Upkeep(settings, [penguins], routed=lambda: routed)
+    restarted.follow()
+    assert labels(told(settings)) == (["penguins/rf@3"], ["penguins/rf@2", "penguins/rf@1"])
+    deploy(penguins, settings, number=4, seed=4)
+    routed.add("penguins/rf@4")
+    for _ in range(2):
+        restarted.follow()
+    assert labels(told(settings)) == (["penguins/rf@4"], ["penguins/rf@3"])
+    assert restarted.swaps == {("penguins", "rf", "promote"): 1}
+
+
+def test_a_version_that_is_fetched_slowly_holds_up_neither_the_former_nor_other_models(
+    settings: Settings, penguins: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deploy(penguins, settings)
+    upkeep = following(settings, penguins)
+    upkeep.follow()
+    slow = deploy(penguins, settings, number=2, seed=2)
+    deploy_digits(settings)
+    arrive = threading.Event()
+
+    def fetch(digest: str, *given: Any) -> Path:
+        assert digest != slow.digest or arrive.wait(20)
+        return fetch_version(digest, *given)
+
+    monkeypatch.setattr("timonel.serving.upkeep.fetch_version", fetch)
+
+    def followed() -> list[str]:
+        upkeep.follow(0.05)
+        return labels(told(settings))[0]
+
+    until(lambda: len(followed()) == 2)
+    assert labels(told(settings)) == (["digits/cnn@1", "penguins/rf@1"], [])
+    assert told(settings).degraded == ()
+    arrive.set()
+    until(lambda: "penguins/rf@2" in followed())
+    assert labels(told(settings))[1] == ["penguins/rf@1"]
+
+
+def test_copies_that_are_not_told_go_after_an_hour(settings: Settings, penguins: Project) -> None:
+    first, second, third = (
+        deploy(penguins, settings, number=number, seed=number).digest for number in (1, 2, 3)
+    )
+    fetch_version(first, ObjectStore.open(settings.objects_url), settings.serving_folder)
+    now = [time.time()]
+    upkeep = Upkeep(settings, [penguins], clock=lambda: now[0])
+    upkeep.follow()
+    for seconds, kept in ((0, {first, second, third}), (4_000, {second, third})):
+        now[0] += seconds
+        upkeep.prune()
+        assert {entry.name for entry in settings.serving_folder.iterdir()} - {"state.json"} == kept
+    versions = Versions(Database.open(settings.database_url))
+    versions.move("penguins", "rf", 1, "champion", who="test", reason="a test")
+    upkeep.follow()
+    assert (settings.serving_folder / first / "model.onnx").is_file()
+
+
+def labels(state: State) -> tuple[list[str], list[str]]:
+    """What answers and what stands by."""
+    return [c.label for c in state.champions], [c.label for c in state.standby]

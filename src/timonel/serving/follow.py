@@ -60,8 +60,8 @@ class Follower:
         seen = self._file()
         state = read_state(self._folder) if seen != self._seen else None
         if state is not None:
-            self._seen = seen
             self._routes.follow(state, wait=0)
+            self._seen = seen
         elif not self._routes.settled():
             self._routes.follow(self._routes.state, wait=0)
 
