@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from timonel.data.portal import Portal, read_file
+from timonel.data.sources import Concat
 from timonel.errors import DataRefused, SourceError
 from timonel.project import Read
 
@@ -138,6 +139,22 @@ def test_all_files_of_the_first_pattern_that_matches_are_read(read: Read) -> Non
     assert rows.frame.rows() == [("1", "0930", None), ("2", "0110", "7")]
     assert "crimes_2023.csv + " in rows.origin
     assert rows.notes == ("crimes_2023.csv: it begins with a byte order mark, which was left out.",)
+
+
+def test_texts_that_repeat_are_held_once_each(read: Read) -> None:
+    lines = "".join(f"{n},{'THEFT' if n % 2 else ''}\n" for n in range(100))
+    frame, _ = read_file(written(read, "ID,Primary Type\n" + lines))
+    assert frame.schema == {"id": pl.String(), "primary_type": pl.Categorical()}
+    assert frame["primary_type"].to_list() == [None, "THEFT"] * 50
+
+
+def test_files_whose_texts_repeat_and_others_go_together(read: Read) -> None:
+    written(read, "iucr\n" + "0930\n" * 100, "crimes_1.csv")
+    written(read, "iucr\n0110\n", "crimes_2.csv")
+    whole = Portal("city/crimes*").read(read).frame
+    assert whole["iucr"].to_list() == ["0930"] * 100 + ["0110"]
+    parts = Concat(Portal("city/crimes_2*"), Portal("city/crimes_1*")).read(read).frame
+    assert parts["iucr"].to_list() == ["0110"] + ["0930"] * 100
 
 
 def test_a_path_may_be_given_by_itself(read: Read) -> None:

@@ -37,7 +37,8 @@ class Portal:
 
     `patterns` are such as `crimes/crimes_2024*`; all files of the first that matches any are read:
     CSV and JSON, gzipped or not, and Parquet. A path that exists by itself may be given instead.
-    Columns have snake_case names.
+    Columns have snake_case names. Those whose texts repeat are Categorical, a quarter of the
+    memory; what looks into texts, `.str`, wants a `.cast(pl.String)` before it.
     """
 
     patterns: tuple[str, ...]
@@ -67,7 +68,7 @@ class Portal:
             frame, told = read_file(path)
             frames.append(frame)
             notes += [f"{path.name}: {note}" for note in told]
-        frame = pl.concat(frames, how="diagonal") if len(frames) > 1 else frames[0]
+        frame = pl.concat(frames, how="diagonal_relaxed") if len(frames) > 1 else frames[0]
         return Rows(frame, " + ".join(map(str, paths)), tuple(notes))
 
 

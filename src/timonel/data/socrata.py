@@ -68,7 +68,7 @@ class Socrata:
             folder = kept
             notes = (f"{error.message} These are the rows of the last complete download.",)
         frames = [fetch.rows(path) for path in sorted(folder.glob("*.csv"))]
-        frame = pl.concat(frames, how="diagonal") if frames else pl.DataFrame()
+        frame = pl.concat(frames, how="diagonal_relaxed") if frames else pl.DataFrame()
         return Rows(frame, f"{self.domain}, data set {self.dataset}", notes)
 
     def __str__(self) -> str:

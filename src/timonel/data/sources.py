@@ -227,13 +227,15 @@ class Concat:
         parts = [source.read(read) for source in self.sources]
         first = parts[0]
         for part in parts[1:]:
-            if dict(part.frame.schema) != dict(first.frame.schema):
+            if _kinds(part.frame) != _kinds(first.frame):
                 raise SourceError(
                     f"{part.origin}: expected the columns of {first.origin} "
                     f"({_columns(first.frame)}), got {_columns(part.frame)}."
                 )
         return Rows(
-            pl.concat([part.frame.select(first.frame.columns) for part in parts]),
+            pl.concat(
+                [part.frame.select(first.frame.columns) for part in parts], how="vertical_relaxed"
+            ),
             " + ".join(part.origin for part in parts),
             tuple(dict.fromkeys(note for part in parts for note in part.notes)),
             any(part.embedded for part in parts),
@@ -337,6 +339,14 @@ def _renamed(frame: "pl.DataFrame", columns: Mapping[str, str], origin: str) -> 
         return frame.rename(dict(columns))
     except pl.exceptions.DuplicateError as error:
         raise SourceError(f"{origin}: two columns would have one name: {error}.") from None
+
+
+def _kinds(frame: "pl.DataFrame") -> "dict[str, pl.DataType]":
+    """The columns' types; texts are texts, whether held once each or in every row."""
+    import polars as pl
+
+    texts = pl.String()
+    return {name: texts if kind == pl.Categorical else kind for name, kind in frame.schema.items()}
 
 
 def _columns(frame: "pl.DataFrame") -> str:
