@@ -21,6 +21,7 @@ from timonel.cli import (
     restart,
     run,
     sample,
+    score,
     serve,
 )
 from timonel.cli.output import fail
@@ -40,6 +41,7 @@ app.command("up")(serve.up)
 app.command("run")(run.run)
 app.command("serve")(serve.serve)
 app.command("predict")(predict.predict)
+app.command("score")(score.score)
 app.add_typer(models.app, name="models")
 app.command("promote")(promote.promote)
 app.command("rollback")(promote.rollback)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
@@ -16,6 +16,11 @@ from timonel.serving.state import Champion
 from timonel.settings import Settings
 from timonel.signature import Label
 from timonel.tensors import picture_of
+
+if TYPE_CHECKING:
+    import polars
+
+    from timonel.serving.score import Scorer
 
 __all__ = ["LocalModel", "Prediction", "load"]
 
@@ -44,18 +49,19 @@ def load(reference: str, settings: Settings | None = None) -> "LocalModel":
     project = load_project(name)
     model = project.model(model).name
     folder, champion = _find(project, model, number, given)
-    return LocalModel(project, load_version(folder, champion, project), given)
+    return LocalModel(project, load_version(folder, champion, project), given, folder)
 
 
 class LocalModel:
     """A version in this process."""
 
-    def __init__(self, project: Project, served: Served, settings: Settings) -> None:
+    def __init__(self, project: Project, served: Served, settings: Settings, folder: Path) -> None:
         self.project = project
         self.version = served.label
         self._served = served
         self._reader = RowReader(project, settings.max_rows)
         self._max_pixels = settings.max_pixels
+        self._folder = folder
 
     def predict(self, row: Any) -> Prediction:
         """The answer to one row: a mapping from field to value.
@@ -84,6 +90,33 @@ class LocalModel:
             Prediction(classes[index], dict(zip(classes, odds, strict=True)), self.version)
             for index, odds in zip(indices.tolist(), scores.tolist(), strict=True)
         ]
+
+    def score(self, frame: "polars.DataFrame") -> "polars.DataFrame":
+        """A table with `prediction`, `probability` (of it) and `version` added, on all cores.
+
+        Its columns are matched by a feature's name or alias; see `scorer` for more, and for files.
+
+        Raises:
+            DataRefused: a row does not fit the features; says which, which field and why.
+            BadRequest: a column is missing, or has the name of one that would be added.
+        """
+        return self.scorer().frame(frame)
+
+    def scorer(self, *, probabilities: bool = False, only: bool = False) -> "Scorer":
+        """What scores tables in memory and in files with this version.
+
+        `probabilities` asks for a column a class; `only` leaves the tables' own columns out.
+
+        Raises:
+            ArtifactError: the version's files were changed.
+        """
+        from timonel.compiled.bulk import BulkModel
+        from timonel.serving.score import Scorer
+
+        artifact.verify(self._folder, self._served.champion.digest)
+        content = (self._folder / "model.onnx").read_bytes()
+        model = BulkModel(content, self._served.model.signature)
+        return Scorer(self.project, self.version, model, probabilities, only)
 
     def _row(self, row: Any) -> BaseModel:
         column = self.project.columns[0]
