@@ -248,6 +248,7 @@ def _machine() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "wrk": told.partition("[")[0].strip(),
+        "busy": round(os.getloadavg()[0], 1),
     }
 
 

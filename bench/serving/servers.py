@@ -277,7 +277,7 @@ SERVERS: Mapping[str, Server] = {
     "mlserver": Server(
         "MLServer",
         _mlserver,
-        "2 parallel workers, batches of up to 32 within 1 ms, Open Inference Protocol",
+        "2 parallel workers, batches of up to 32 within 10 ms, Open Inference Protocol",
         environment="mlserver",
         path="/v2/models/model/infer",
         body=_tensor,

@@ -58,6 +58,7 @@ def results() -> dict[str, Any]:
             "system": "Linux 6",
             "python": "3.11.7",
             "wrk": "wrk 4.1.0",
+            "busy": 0.1,
         },
         "settings": {"seconds": 8.0, "rounds": 3, "connections": [1, 32], "payloads": 100},
         "servers": {

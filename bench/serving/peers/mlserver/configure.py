@@ -21,7 +21,7 @@ model = {
     "name": "model",
     "implementation": "mlserver_sklearn.SKLearnModel" if penguins else "network.Network",
     "max_batch_size": 32,
-    "max_batch_time": 0.001,
+    "max_batch_time": 0.01,
     "parameters": {
         "uri": os.environ["BENCH_JOBLIB"]
         if penguins

@@ -4,10 +4,10 @@ JSON straight into typed numbers, one session of one thread, replies made before
 no ids, no routing, no metrics, no sentence for what is refused.
 """
 
-import array
 import json
 import os
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 import numpy as np
@@ -25,7 +25,8 @@ class Penguin(msgspec.Struct, gc=False):
 
 
 class Digit(msgspec.Struct, gc=False):
-    pixels: list[float]
+    # Decoded as they come: sooner than making floats of them twice.
+    pixels: Annotated[list[int | float], msgspec.Meta(min_length=784, max_length=784)]
 
 
 def open_session():
@@ -55,7 +56,7 @@ if BINDING["layout"] == "image":
     replies = [reply(200, b'{"prediccion":%d,"prediction":%d}' % (n, n)) for n in range(10)]
 
     def tensor(row):
-        return np.frombuffer(array.array("f", row.pixels), np.float32).reshape(shape)
+        return np.fromiter(row.pixels, np.float32, 784).reshape(shape)
 else:
     decode = msgspec.json.Decoder(Penguin).decode
     replies = [reply(200, b'{"prediction":[%d]}' % n) for n in range(3)]
