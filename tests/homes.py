@@ -71,11 +71,20 @@ def tiny_digits() -> Exported:
     return to_onnx(estimator, project.columns, arrays)
 
 
-def deploy(project: Project, settings: Settings, number: int = 1, seed: int = 0) -> Version:
-    """Train the project's first model on made-up penguins and make it champion."""
+def deploy(
+    project: Project,
+    settings: Settings,
+    number: int = 1,
+    seed: int = 0,
+    *,
+    champion: bool = True,
+) -> Version:
+    """Train the project's first model on made-up penguins and make it champion if asked."""
     arrays, labels = penguin_rows(seed=seed)
     estimator = make_pipeline(StandardScaler(), LogisticRegression())
-    return deploy_trained(project, settings, estimator, arrays, labels, number=number)
+    return deploy_trained(
+        project, settings, estimator, arrays, labels, number=number, champion=champion
+    )
 
 
 def deploy_trained(
@@ -87,13 +96,16 @@ def deploy_trained(
     *,
     model: str | None = None,
     number: int = 1,
+    champion: bool = True,
 ) -> Version:
-    """Fit an estimator on rows of the project and make it champion."""
+    """Fit an estimator on rows of the project and make it champion if asked."""
     estimator.fit(design_matrix(project.columns, arrays), labels)
     exported = to_onnx(estimator, project.columns, arrays)
     name = model or project.model_names[0]
     content, classes, binding = exported.content, exported.classes, exported.binding
-    return store_version(project, settings, name, content, classes, binding, number=number)
+    return store_version(
+        project, settings, name, content, classes, binding, number=number, champion=champion
+    )
 
 
 def deploy_digits(

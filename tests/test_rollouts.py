@@ -30,6 +30,7 @@ from timonel.rollouts import (
         lambda: Canary(steps=()),
         lambda: Canary(steps=(0.5, 0.25, 1)),
         lambda: Canary(steps=(0.1, 0.5)),
+        lambda: Canary(steps=(1,)),
         lambda: Canary(steps=(0.0, 1.0)),
         lambda: Canary(requests=0),
         lambda: Shadow(share=2),

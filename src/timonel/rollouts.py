@@ -93,12 +93,13 @@ class BlueGreen:
 
 @dataclass(frozen=True, kw_only=True)
 class Canary:
-    """Steps of a growing share of live requests (0..1), the last of them 1.
+    """Steps of a growing share of live requests (0..1), the last of them 1: the promotion itself.
 
     Each step takes at least `requests` of the challenger's requests and `seconds`. The last step
-    ends in promotion once everything passed; `longest` seconds after the start without a decision,
-    `undecided` says what happens. A request's share depends on its prediction id, or on the HTTP
-    header named by `sticky` where a request has it, so that one caller keeps getting one version.
+    below 1 is held until everything passed, as both versions must answer to be compared; `longest`
+    seconds after the start without a decision, `undecided` says what happens. A request's share
+    depends on its prediction id, or on the HTTP header named by `sticky` where a request has it, so
+    that one caller keeps getting one version.
     """
 
     steps: tuple[float, ...] = (0.01, 0.05, 0.25, 0.5, 1.0)
@@ -114,10 +115,10 @@ class Canary:
         if (
             not self.steps
             or list(self.steps) != sorted(set(self.steps))
-            or not 0 < self.steps[0] <= self.steps[-1] == 1
+            or not 0 < self.steps[0] < self.steps[-1] == 1
         ):
             raise DefinitionError(
-                f"Canary: expected growing steps that end in 1, got {self.steps!r}.",
+                f"Canary: expected growing steps, the last of them 1, got {self.steps!r}.",
                 remedy="Write, for example, Canary(steps=(0.05, 0.5, 1)).",
             )
         _check("Canary", "requests", self.requests, 1, 10**9)

@@ -13,7 +13,7 @@ FEW = Evidence()
 _ARM = Arm.of([0.001 * (1 + n % 7 / 10) for n in range(5_000)])
 GOOD = Evidence(_ARM, _ARM, Pairs(same=5_000, agreed=5_000))
 BROKEN = replace(GOOD, challenger=Arm(100, 100, {}))
-CANARY = Canary(steps=(0.1, 1.0), requests=50, seconds=30, longest=1_000, watch=60)
+CANARY = Canary(steps=(0.1, 0.5, 1.0), requests=50, seconds=30, longest=1_000, watch=60)
 
 
 def standing(
@@ -102,7 +102,7 @@ def test_a_shadow_never_rolls_back_and_ends_with_its_comparison() -> None:
 
 def test_traffic_is_what_the_step_says() -> None:
     assert traffic(CANARY, 0) == Traffic(share=0.1)
-    assert traffic(CANARY, 1) == Traffic(share=1.0)
+    assert traffic(CANARY, 1) == Traffic(share=0.5)
     assert traffic(BlueGreen(share=0.5), 0) == Traffic(mirror=0.5)
     assert traffic(Shadow(share=0.2), 0) == Traffic(mirror=0.2)
     assert traffic(AllAtOnce(), 0) == Traffic(share=1.0)

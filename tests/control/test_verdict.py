@@ -9,10 +9,10 @@ import pytest
 
 from timonel.control.evidence import Arm, Evidence, Pairs
 from timonel.control.verdict import Verdict, judge
-from timonel.rollouts import Limits
+from timonel.rollouts import Canary, Limits
 
 LIMITS = Limits()
-STEPS = (0.01, 0.05, 0.25, 0.5, 1.0)
+STEPS = Canary().steps[:-1]
 
 
 def simulated(

@@ -54,6 +54,8 @@ def test_many_at_once_are_kept(database: Database) -> None:
     assert labels.put(label(f"{n:05}", "x", float(n)) for n in range(1_700)) == 1_700
     assert labels.count("boat") == 1_700
     assert labels.count("boat", since=1_600.0) == 100
+    assert labels.latest("boat") == 1_699.0
+    assert labels.latest("digits") == 0.0
 
 
 def test_labels_are_forgotten_by_id_and_by_age(database: Database) -> None:

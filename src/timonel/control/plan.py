@@ -90,7 +90,7 @@ def _watch(plan: Rollout, standing: Standing, now: float, verdict: Verdict) -> D
 
 
 def _canary(plan: Canary, standing: Standing, now: float, verdict: Verdict) -> Decision:
-    is_last = standing.step == len(plan.steps) - 1
+    is_last = standing.step == len(plan.steps) - 2  # the step after it is the promotion
     if is_last and verdict.outcome == "pass" and not _missing(plan, standing, now):
         return Decision("promote", verdict.sentence, verdict)
     if now - standing.started >= plan.longest:

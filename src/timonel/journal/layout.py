@@ -12,7 +12,16 @@ from timonel.schema import Kind
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["OWN_COLUMNS", "Rows", "TextLines", "fits", "own_schema", "scan", "stored_name"]
+__all__ = [
+    "OWN_COLUMNS",
+    "Rows",
+    "TextLines",
+    "completed",
+    "fits",
+    "own_schema",
+    "scan",
+    "stored_name",
+]
 
 OWN_COLUMNS = (
     "id",
@@ -60,6 +69,13 @@ def scan(files: Sequence[Path]) -> "pl.LazyFrame":
     alike = groupby(files, key=lambda file: list(pl.read_parquet_schema(file).items()))
     frames = [pl.scan_parquet(list(group), glob=False) for _, group in alike]
     return pl.concat([pl.LazyFrame(schema=own_schema()), *frames], how="diagonal_relaxed")
+
+
+def completed(segment: "pl.DataFrame") -> "pl.DataFrame":
+    """A segment with the columns that those of earlier releases lack, null."""
+    import polars as pl
+
+    return pl.concat([pl.DataFrame(schema=own_schema()), segment], how="diagonal_relaxed")
 
 
 class TextLines:

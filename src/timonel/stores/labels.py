@@ -69,6 +69,13 @@ class Labels:
         with self._database.read() as connection:
             return int(connection.execute(query).scalar_one())
 
+    def latest(self, project: str) -> float:
+        """When the last label was said; 0 without any."""
+        table = tables.labels.c
+        query = select(func.max(table.at)).where(table.project == project)
+        with self._database.read() as connection:
+            return float(connection.execute(query).scalar_one() or 0.0)
+
     def forget(self, project: str, predictions: Sequence[str]) -> int:
         """Delete the labels of predictions; how many there were."""
         table, gone = tables.labels, 0
