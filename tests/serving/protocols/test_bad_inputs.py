@@ -175,7 +175,7 @@ def test_a_bad_pixel_is_refused_as_bytes_too(value: float, client: TestClient) -
         ("POST", "/v2", 405),
         ("POST", "/v2/health/live", 405),
         ("GET", "/v2/nothing", 404),
-        ("GET", "/v2/", 404),
+        ("GET", "/v2//", 404),
         ("GET", "/v2/models/%ff%fe", 404),
         ("GET", "/v2/models/%ED%A0%80/ready", 404),
         ("GET", "/v2/models/%00", 404),

@@ -172,7 +172,7 @@ def test_an_unknown_model_is_refused_naming_those_there_are(client: TestClient) 
 
 def test_a_project_alone_is_invoked_at_the_root(home_of_three: Settings) -> None:
     with TestClient(app_of([load_project("penguins")], home_of_three, at_root=True)) as client:
-        for path in ("/invocations", "/penguins/invocations", "/endpoints/penguins/invocations"):
+        for path in ("/invocations", "/penguins/invocations/", "/endpoints/penguins/invocations"):
             assert client.post(path, json={"inputs": [VALUES]}).json() == {"predictions": [0]}
         assert "/invocations" in client.get("/openapi.json").json()["paths"]
 

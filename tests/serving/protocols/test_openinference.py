@@ -225,6 +225,16 @@ def test_a_body_of_json_alone_is_answered_in_json(client: TestClient) -> None:
     assert body["outputs"][0]["data"] == [0]
 
 
+def test_a_path_may_end_in_a_slash(client: TestClient) -> None:
+    for path in ("", "/health/live", "/health/ready", "/models/penguins", "/models/digits/cnn"):
+        assert client.get(f"/v2{path}/").json() == client.get(f"/v2{path}").json()
+    for path in ("/ready", "/versions/3", "/versions/3/ready"):
+        assert client.get(f"/v2/models/penguins{path}/").status_code == 200
+    for path in ("/infer", "/versions/3/infer"):
+        reply = client.post(f"/v2/models/penguins{path}/", json={"inputs": row_tensors()})
+        assert reply.json()["outputs"][0]["data"] == [0]
+
+
 def test_no_rows_are_answered_with_none(stock: Any) -> None:
     for binary in (True, False):
         result = stock.infer("penguins", penguins(0, binary=binary))
@@ -300,7 +310,7 @@ def test_a_refusal_raises_the_clients_error_with_our_sentence(
 
 
 def test_an_unknown_model_or_path_raises_the_clients_error(stock: Any) -> None:
-    for name in ("cats", "digits/svm", "digits/cnn/more", ".", "../v2", "penguins/"):
+    for name in ("cats", "digits/svm", "digits/cnn/more", ".", "../v2", "penguins//"):
         with pytest.raises(InferenceServerException) as refused:
             stock.infer(name, penguins(1))
         assert refused.value.status() == "404"

@@ -83,7 +83,7 @@ class Entrance:
         return self.reader.inputs(self._many.validate_python(rows), single=False)
 
     def pictures(self, name: str, pixels: np.ndarray) -> Inputs:
-        """Validated rows of pictures (n, pixels) whose numbers the array holds; raises as `inputs`."""
+        """Validated rows of pictures, an array (n, pixels) of any numbers; raises as `inputs`."""
         self.check_count(len(pixels))
         flat = pixels.astype(np.float32, copy=False)
         if self._plain and self._as_they_are(self._columns[name], flat):
@@ -131,7 +131,7 @@ class Entrance:
     def _as_they_are(column: Column, pixels: np.ndarray) -> bool:
         """Whether validation would change nothing: right size, in range, and not within 0..1."""
         image = column.image
-        if image is None or pixels.shape[1] != image.size:
+        if image is None or pixels.shape[1] != image.size or not len(pixels):
             return False
         brightest = pixels.max(axis=1)  # NaN fails the comparisons
         in_range = pixels.min() >= image.low and brightest.max() <= image.high

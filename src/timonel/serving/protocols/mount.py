@@ -19,6 +19,8 @@ from timonel.serving.routing import Routes
 
 __all__ = ["add_protocols"]
 
+# A model's name may have a slash in it, which clients leave as it is.
+_NAMED = "/v2/models/{model:path}"
 _REFS = "#/components/schemas/{model}"
 _STATUSES = {
     400: "The body cannot be read, or its tensors or rows do not fit together.",
@@ -49,7 +51,9 @@ def add_protocols(
 ) -> dict[str, Any]:
     """Mount every protocol; the named schemas that the document refers to come back."""
     schemas: dict[str, Any] = {}
-    _add_open_inference(app, OpenInference(entrances, routes), schemas)
+    open_inference = OpenInference(entrances, routes)
+    _add_infer(app, open_inference, schemas)
+    _add_open_inference(app, open_inference, schemas)
     for entrance in entrances:
         _add_invocations(app, entrance, schemas, at_root=at_root)
     _add_pings(app, entrances, routes, schemas, at_root=at_root)
@@ -58,7 +62,6 @@ def add_protocols(
 
 def _add_open_inference(app: FastAPI, protocol: OpenInference, schemas: dict[str, Any]) -> None:
     refused = _schema(OpenInferenceRefusal, schemas)
-    # A model's name may have a slash in it, which clients leave as it is.
     Model = Annotated[str, Path(json_schema_extra={"enum": protocol.names})]  # noqa: N806
 
     async def server() -> Response:
@@ -90,15 +93,45 @@ def _add_open_inference(app: FastAPI, protocol: OpenInference, schemas: dict[str
         """The model's inputs and outputs, if it serves this version."""
         return json_response(protocol.model(model, version))
 
+    for path, endpoint, statuses in (
+        ("/v2", server, ()),
+        ("/v2/health/live", live, ()),
+        ("/v2/health/ready", ready, (503,)),
+        (f"{_NAMED}/versions/{{version}}/ready", version_ready, (404, 503)),
+        (f"{_NAMED}/versions/{{version}}", version_metadata, (404, 503)),
+        (f"{_NAMED}/ready", model_ready, (404, 503)),
+        (_NAMED, metadata, (404, 503)),
+    ):
+        # A path may end in a slash; that of a model's name would otherwise be part of it.
+        for spelt in (f"{path}/", path):
+            app.add_api_route(
+                spelt,
+                endpoint,
+                methods=["GET"],
+                tags=["open inference protocol"],
+                include_in_schema=spelt == path,
+                response_class=Response,
+                openapi_extra={
+                    "responses": _responses(
+                        {} if path.startswith("/v2/health") else refused,
+                        {status: _STATUSES[status] for status in statuses},
+                    )
+                },
+            )
+
+
+def _add_infer(app: FastAPI, protocol: OpenInference, schemas: dict[str, Any]) -> None:
+    refused = _schema(OpenInferenceRefusal, schemas)
+
     async def infer(request: Request) -> Response:
         """Predict rows that come as tensors."""
         given = request.path_params
         return await protocol.infer(request, given["model"], given.get("version"))
 
     body = _schema(InferRequest, schemas)
-    named = "/v2/models/{model:path}"
-    for path in (f"{named}/versions/{{version}}/infer", f"{named}/infer"):
-        app.router.routes.append(Route(path, infer, methods=["POST"]))
+    for path in (f"{_NAMED}/versions/{{version}}/infer", f"{_NAMED}/infer"):
+        for spelt in (path, f"{path}/"):
+            app.router.routes.append(Route(spelt, infer, methods=["POST"]))
         app.add_api_route(
             path,
             infer,
@@ -112,28 +145,6 @@ def _add_open_inference(app: FastAPI, protocol: OpenInference, schemas: dict[str
                 ],
                 "requestBody": _body(body, "application/octet-stream"),
                 "responses": _responses(refused, _STATUSES),
-            },
-        )
-    for path, endpoint, statuses in (
-        ("/v2", server, ()),
-        ("/v2/health/live", live, ()),
-        ("/v2/health/ready", ready, (503,)),
-        (f"{named}/versions/{{version}}/ready", version_ready, (404, 503)),
-        (f"{named}/versions/{{version}}", version_metadata, (404, 503)),
-        (f"{named}/ready", model_ready, (404, 503)),
-        (named, metadata, (404, 503)),
-    ):
-        app.add_api_route(
-            path,
-            endpoint,
-            methods=["GET"],
-            tags=["open inference protocol"],
-            response_class=Response,
-            openapi_extra={
-                "responses": _responses(
-                    {} if path.startswith("/v2/health") else refused,
-                    {status: _STATUSES[status] for status in statuses},
-                )
             },
         )
 
@@ -151,7 +162,8 @@ def _add_invocations(
     paths = [f"/{project.name}/invocations"] + (["/invocations"] if at_root else [])
     # `mlflow.deployments` puts the endpoint's name behind this word.
     for path in (*paths, f"/endpoints/{project.name}/invocations"):
-        app.router.routes.append(Route(path, invoke, methods=["POST"]))
+        for spelt in (path, f"{path}/"):
+            app.router.routes.append(Route(spelt, invoke, methods=["POST"]))
     shown = paths[-1]  # at the root where the project is, as its other routes are
     statuses = {status: said for status, said in _STATUSES.items() if status != 409}
     app.add_api_route(
@@ -196,15 +208,16 @@ def _add_pings(
                 raise NotReady(" ".join(waits))
             return json_response({"status": "ok"})
 
-        app.add_api_route(
-            path,
-            ping,
-            methods=["GET"],
-            tags=["watch"],
-            include_in_schema=shown,
-            response_class=Response,
-            openapi_extra={"responses": _responses(refused, {503: "Not yet."})},
-        )
+        for spelt in (path, f"{path}/"):
+            app.add_api_route(
+                spelt,
+                ping,
+                methods=["GET"],
+                tags=["watch"],
+                include_in_schema=shown and spelt == path,
+                response_class=Response,
+                openapi_extra={"responses": _responses(refused, {503: "Not yet."})},
+            )
 
     names = [entrance.project.name for entrance in entrances]
     for name in names:
