@@ -61,6 +61,9 @@ class Settings(BaseSettings):
     )
     max_body: int = Field(8_000_000, ge=1_000, description="largest request body in bytes")
     max_rows: int = Field(10_000, ge=1, description="most rows in one request")
+    max_table_rows: int = Field(
+        100_000, ge=1, description="most rows in a request whose body is a table (CSV, Arrow, …)"
+    )
     max_pixels: int = Field(50_000_000, ge=1_000, description="largest picture in pixels")
     max_waiting: int = Field(
         0, ge=0, description="most requests that a worker holds at once; 0: by its slowest model"

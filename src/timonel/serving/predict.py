@@ -15,6 +15,7 @@ from starlette.responses import Response
 from timonel.errors import BadRequest, TimonelError
 from timonel.serving.answer import Answerer
 from timonel.serving.body import UnsupportedBody, read_body
+from timonel.serving.protocols.tabular import RefusedRows, Tabular, table_form
 from timonel.serving.rows import RowReader, refusal_of
 from timonel.tensors import picture_of
 
@@ -35,7 +36,13 @@ class Predictor:
     """Answers `POST …/predict` of one project."""
 
     def __init__(
-        self, answerer: Answerer, reader: RowReader, *, max_body: int, max_pixels: int
+        self,
+        answerer: Answerer,
+        reader: RowReader,
+        *,
+        max_body: int,
+        max_pixels: int,
+        max_table_rows: int = 100_000,
     ) -> None:
         self.project = answerer.project
         self.reader = reader
@@ -43,6 +50,7 @@ class Predictor:
         self.max_body = max_body
         self._max_pixels = max_pixels
         self._timer = answerer.timer
+        self._tables = Tabular(answerer, reader, max_body=max_body, max_rows=max_table_rows)
         self._pictures = anyio.CapacityLimiter(_PICTURES_AT_ONCE)
 
     async def __call__(self, request: Request) -> Response:
@@ -53,6 +61,8 @@ class Predictor:
             kind = request.headers.get("content-type", "")
             if kind.lower().startswith("multipart/form-data"):
                 response = await self._picture(request, started)
+            elif kind and (form := table_form(kind)):
+                response = await self._table(request, form, started)
             else:
                 response = await self._json(request, started)
             status = response.status_code
@@ -83,6 +93,14 @@ class Predictor:
         except TimonelError as error:
             return self.refused(error)
         return json_response(content, headers=headers)
+
+    async def _table(self, request: Request, form: str, started: float) -> Response:
+        try:
+            return await self._tables(request, form, started)
+        except RefusedRows as error:
+            return json_response({"detail": error.detail}, error.status)
+        except TimonelError as error:
+            return self.refused(error)
 
     def refused(self, error: TimonelError) -> Response:
         """The reply to a JSON request that cannot be answered."""

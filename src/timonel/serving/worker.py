@@ -91,7 +91,13 @@ def worker_app(
         for project in projects
     ]
     predictors = [
-        Predictor(answerer, reader, max_body=settings.max_body, max_pixels=settings.max_pixels)
+        Predictor(
+            answerer,
+            reader,
+            max_body=settings.max_body,
+            max_pixels=settings.max_pixels,
+            max_table_rows=settings.max_table_rows,
+        )
         for answerer, reader in ways
     ]
     entrances = [
