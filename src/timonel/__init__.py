@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         Tables,
     )
     from timonel.project import File, Model, Pretrained, Project, Read, Rows
+    from timonel.rollouts import AllAtOnce, BlueGreen, Canary, Limits, Shadow
     from timonel.schema import Image, Pixels
     from timonel.serving.local import load
 
@@ -62,13 +63,17 @@ _HOMES = {
         "Tables",
     ),
     "timonel.project": ("File", "Model", "Pretrained", "Project", "Read", "Rows"),
+    "timonel.rollouts": ("AllAtOnce", "BlueGreen", "Canary", "Limits", "Shadow"),
     "timonel.schema": ("Image", "Pixels"),
 }
 _OWNERS = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "AllAtOnce",
     "Answer",
+    "BlueGreen",
     "Cache",
+    "Canary",
     "Choice",
     "Cleaning",
     "Concat",
@@ -85,6 +90,7 @@ __all__ = [
     "Image",
     "Integer",
     "Layout",
+    "Limits",
     "Model",
     "Optuna",
     "Parquet",
@@ -96,6 +102,7 @@ __all__ = [
     "Quality",
     "Read",
     "Rows",
+    "Shadow",
     "Socrata",
     "Split",
     "Table",

@@ -1,4 +1,4 @@
-"""A judged candidate as a version: sealed, recorded, and made champion if it passed."""
+"""A judged candidate as a version: sealed, recorded, and on its way to serve if it passed."""
 
 import json
 import tempfile
@@ -14,6 +14,7 @@ from timonel.pipeline.context import Context
 from timonel.pipeline.judge import Judged
 from timonel.pipeline.runner import Report, Runner
 from timonel.project import Model, Pretrained
+from timonel.rollouts import AllAtOnce
 from timonel.signature import Signature
 from timonel.stores.aliases import Aliases
 from timonel.stores.artifacts import fetch_version, save_version
@@ -221,11 +222,16 @@ def _settle(
     evidence = judged.decision.evidence
     if not judged.passed:
         return context.versions.move(*names, "refused", who=who, reason=reason, evidence=evidence)
-    context.versions.move(*names, "challenger", who=who, reason=reason, evidence=evidence)
+    challenger = context.versions.move(
+        *names, "challenger", who=who, reason=reason, evidence=evidence
+    )
     # Its files are on the disk before it is named, so that workers of this home follow at once.
     fetch_version(digest, context.objects, context.settings.serving_folder)
+    compared = context.versions.champion(project.name, model.name) is not None
+    if compared and project.rollout != AllAtOnce():
+        return challenger  # the controller begins its rollout
     champion = context.versions.move(
-        *names, "champion", who=who, reason=reason, evidence={"rollout": "all-at-once"}
+        *names, "champion", who=who, reason=reason, evidence={"rollout": "all at once"}
     )
     Aliases(context.database).put(context.registry, project, model.name, number, who=who)
     return champion
