@@ -43,7 +43,8 @@ def main() -> None:
     if options.page:
         PAGE.write_text(report.page(json.loads(RESULTS.read_text())))
         return
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     with contextlib.ExitStack() as stack:
         work = options.work
         if work is None:
@@ -105,6 +106,7 @@ def measure(options: argparse.Namespace, work: Path) -> dict[str, Any]:
                 pythons[environment] = str(error)
     results: dict[str, Any] = {
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
+        "commit": _said("git", "-C", str(ROOT), "describe", "--always", "--dirty"),
         "machine": _machine(),
         "settings": {
             "seconds": options.seconds,
@@ -240,16 +242,24 @@ def _machine() -> dict[str, Any]:
         if line.startswith("model name")
     ]
     pages, page = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
-    told = subprocess.run(["wrk", "-v"], capture_output=True, text=True, check=False).stdout
     return {
         "cores": os.cpu_count(),
         "cpu": model[0] if model else platform.machine(),
         "memory_gib": round(pages * page / 2**30),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
-        "wrk": told.partition("[")[0].strip(),
+        "wrk": _said("wrk", "-v").partition("[")[0].strip(),
         "busy": round(os.getloadavg()[0], 1),
     }
+
+
+def _said(*command: str) -> str:
+    """What a command prints, "" when there is no such command."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return ""
+    return done.stdout.strip()
 
 
 if __name__ == "__main__":
