@@ -1,4 +1,4 @@
-"""The ETL of a year of Chicago's crimes, three ways: `python bench/etl/etl.py [FILE]`.
+"""The ETL of a year of Chicago's crimes, three ways: `python bench/etl/etl.py [FILE] [--rows N]`.
 
 Each way reads the same Parquet file of texts, derives the calendar, keeps the latest of equal
 rows, leaves out rows with holes, splits 70/30 and writes X_train, X_test, y_train and y_test as
@@ -6,8 +6,13 @@ CSV. `dag` is pandas in a process a task, handing over CSV, as the original's DA
 same in one process; `timonel` the library's own functions, checks of each value included. Times
 are of the work alone (interpreters and imports not counted), memory is the largest process's peak;
 the median of 3 rounds in which the ways take turns.
+
+With `--rows` (such as 2600000) it is made of that year, over and over with other ids, case numbers
+and years, and pandas in one process and Timonel take it once, and half of it before, which shows
+how memory grows. That takes two minutes and half a gigabyte of the temporary folder.
 """
 
+import argparse
 import json
 import os
 import resource
@@ -116,6 +121,22 @@ def timonel(source: Path, folder: Path) -> None:
         part.select(project.target).sink_csv(folder / f"y_{side}.csv")
 
 
+def enlarged(source: Path, folder: Path, rows: int) -> None:
+    """`rows.parquet` in the folder: the source's rows over and over, as rows of other years."""
+    import polars as pl
+
+    year = pl.read_parquet(source)
+    years = [
+        year.with_columns(
+            pl.concat_str(pl.lit(str(number + 1)), "ID").alias("ID"),
+            pl.concat_str(pl.lit(f"{number:02}"), "Case Number").alias("Case Number"),
+            pl.col("Date").str.replace(r"/\d{4} ", f"/{2001 + number} "),
+        )
+        for number in range(-(-rows // year.height))
+    ]
+    pl.concat(years).head(rows).write_parquet(folder / "rows.parquet")
+
+
 TASKS: dict[str, Callable[[Path, Path], None]] = {
     task.__name__: task for task in (dag_obtain, dag_preprocess, dag_split, pandas, timonel)
 }
@@ -124,6 +145,7 @@ WAYS = {
     "pandas": ["pandas"],
     "timonel": ["timonel"],
 }
+WAYS_OF_MANY = ("pandas", "timonel")
 IMPORTS = {"timonel": "polars timonel.data.quality timonel.projects.crimes"}
 
 
@@ -156,13 +178,8 @@ def measured(way: str, source: Path) -> tuple[float, float]:
     return sum(seconds for seconds, _ in found), max(peak for _, peak in found)
 
 
-def main() -> None:
-    """Measure all ways in turn, and print them beside the first."""
-    default = Path(__file__).parents[3] / "shared" / "data"
-    root = Path(os.environ.get("TIMONEL_TEST_DATA", default))
-    source = Path(sys.argv[1]) if len(sys.argv) > 1 else root / FILE
-    if not source.is_file():
-        sys.exit(f"Expected a year of crimes at {source}; set TIMONEL_TEST_DATA or name a file.")
+def of_a_year(source: Path) -> list[str]:
+    """All ways in turn, beside the first."""
     results: dict[str, list[tuple[float, float]]] = {way: [] for way in WAYS}
     for _ in range(ROUNDS):
         for way in WAYS:
@@ -174,10 +191,45 @@ def main() -> None:
     seconds, peak = medians["dag"]
     lines = [f"{source.name}, median of {ROUNDS}", "", "| way | s | times faster | MB | share |"]
     lines.append("|---|--:|--:|--:|--:|")
-    lines += [
+    return lines + [
         f"| {way} | {s:.2f} | {seconds / s:.1f} | {m:.0f} | {m / peak:.0%} |"
         for way, (s, m) in medians.items()
     ]
+
+
+def of_many_years(source: Path, rows: int) -> list[str]:
+    """Measure pandas and Timonel, at half of the rows and at all of them."""
+    lines = [f"{source.name} made to {rows:,} rows, once", ""]
+    lines += ["| rows | way | s | times faster | MB | share |", "|--:|---|--:|--:|--:|--:|"]
+    for count in (rows // 2, rows):
+        with tempfile.TemporaryDirectory() as folder:
+            # A process of its own, since what it takes would be counted in those that follow.
+            made = [sys.executable, __file__, str(source), "--rows", str(count), "--into", folder]
+            subprocess.run(made, check=True)
+            found = {way: measured(way, Path(folder, "rows.parquet")) for way in WAYS_OF_MANY}
+        seconds, peak = found["pandas"]
+        lines += [
+            f"| {count:,} | {way} | {s:.1f} | {seconds / s:.1f} | {m:.0f} | {m / peak:.0%} |"
+            for way, (s, m) in found.items()
+        ]
+    return lines
+
+
+def main() -> None:
+    """Measure, and print a table."""
+    default = Path(__file__).parents[3] / "shared" / "data"
+    root = Path(os.environ.get("TIMONEL_TEST_DATA", default))
+    parser = argparse.ArgumentParser(description="The ETL of a year of crimes, measured.")
+    parser.add_argument("source", nargs="?", type=Path, default=root / FILE, metavar="FILE")
+    parser.add_argument("--rows", type=int, help="make the year to as many")
+    parser.add_argument("--into", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if not given.source.is_file():
+        sys.exit(f"Expected a year of crimes at {given.source}; set TIMONEL_TEST_DATA or name one.")
+    if given.into:
+        enlarged(given.source, given.into, given.rows)
+        return
+    lines = of_many_years(given.source, given.rows) if given.rows else of_a_year(given.source)
     sys.stdout.write("\n".join(lines) + "\n")
 
 
