@@ -190,3 +190,39 @@ def test_a_registry_that_was_never_made_has_no_wishes_and_one_that_is_lost_is_an
     Aliases(database).put(Registry(), PENGUINS, "rf", 1, who="t")  # type: ignore[arg-type]
     with pytest.raises(StoreError, match="could not be read"):
         promotions.check()
+
+
+@pytest.mark.parametrize("mirrored", [True, False], ids=["mirrored", "from before mirroring"])
+def test_a_rollback_is_not_undone_by_the_mark_that_is_still_on_the_former_champion(
+    database: Database, clock: Clock, registry_file: Path, mark: Mark, mirrored: bool
+) -> None:
+    url = f"sqlite:///{registry_file}"
+    promotions, aliases, versions = (
+        Promotions(database, url, [PENGUINS]),
+        Aliases(database),
+        Versions(database),
+    )
+    for number in (1, 2):
+        make_champion(database, number)
+    mark(2)
+    if mirrored:
+        registry: Any = Registry()
+        aliases.put(registry, PENGUINS, "rf", 2, who="t")
+    champion = versions.champion("penguins", "rf")
+    aliases.settle(url, "penguins", "rf", champion)
+    assert aliases.mirrored() == {("penguins", "rf"): 2}
+    versions.roll_back("penguins", "rf", 2, 1, who="t", reason="r")
+    asked = []
+    for _ in range(30):
+        clock.now += 1
+        asked += promotions.check()
+    assert asked == [Wish("penguins", "rf", "put", 1)]
+
+
+def test_nothing_is_remembered_of_marks_where_there_is_no_registry_yet(
+    database: Database, tmp_path: Path
+) -> None:
+    aliases = Aliases(database)
+    make_champion(database, 1)
+    aliases.settle(f"sqlite:///{tmp_path / 'none.db'}", "penguins", "rf", None)
+    assert aliases.mirrored() == {}

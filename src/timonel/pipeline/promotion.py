@@ -222,13 +222,15 @@ def _make_ready(
     A challenger is what workers load beside the champion. One that does not become ready goes back
     to where it was.
     """
+    names = (version.project, version.model, version.number)
     roster = _server_of(settings, version)
     if roster is None:
         _try(folder, signature)
+        if version.state == "candidate":
+            versions.move(*names, "challenger", who=who, reason="it is about to become champion")
         return
     if _all_hold(roster.ready(), version):
         return
-    names = (version.project, version.model, version.number)
     if version.state != "challenger":
         reason = "it is loaded, to become champion"
         versions.move(*names, "challenger", who=who, reason=reason)
