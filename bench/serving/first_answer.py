@@ -5,6 +5,7 @@
 
 import http.client
 import json
+import signal
 import statistics
 import subprocess
 import sys
@@ -103,6 +104,8 @@ def _free_port() -> int:
 
 
 if __name__ == "__main__":
+    for number in (signal.SIGINT, signal.SIGTERM):  # so that servers are stopped first
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     with tempfile.TemporaryDirectory(prefix="timonel-bench-") as temporary:
         task = prepare("penguins", Path(temporary))
         sys.stdout.write(json.dumps(measured(task, Path(temporary)), indent=1) + "\n")
