@@ -9,19 +9,14 @@ from fastapi import FastAPI
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from timonel.errors import BodyTooLarge, TimonelError
+from timonel.errors import TimonelError
 from timonel.project import Model, Project
 from timonel.schema import Image, Pixels
 from timonel.serving.answer import Answerer
 from timonel.serving.metrics import Metrics
 from timonel.serving.protocols.entrance import Entrance
-from timonel.serving.protocols.mlflow import Invocations
 from timonel.serving.protocols.refusals import sentence_of
 from timonel.serving.routing import Routes
 from timonel.serving.rows import Inputs, RowReader
@@ -121,24 +116,3 @@ def test_who_cannot_wait_is_told_so_in_the_protocols_form(
     reply = TestClient(late).post(path, json=body)
     assert reply.status_code == 504
     assert "X-Request-Timeout" in reply.json()[key]
-
-
-def test_a_reader_of_tables_is_asked_before_a_body_counts_as_json() -> None:
-    def tabular(kind: str, body: bytes) -> Inputs | None:
-        if kind != "text/csv":
-            return None
-        raise BodyTooLarge(f"Expected a smaller table, got {len(body)} bytes.")
-
-    invocations = Invocations(entrance(Picture), tabular)
-
-    async def invoke(request: Request) -> Response:
-        return await invocations(request)
-
-    client = TestClient(Starlette(routes=[Route("/invocations", invoke, methods=["POST"])]))
-    csv = client.post("/invocations", content=b"a,b", headers={"Content-Type": "text/csv"})
-    assert (csv.status_code, csv.json()["message"]) == (
-        413,
-        "Expected a smaller table, got 3 bytes.",
-    )
-    json = client.post("/invocations", json={"inputs": [[1, 2]]})
-    assert json.json()["message"] == "Expected 4 numbers (2×2 pixels), got 2."

@@ -164,6 +164,30 @@ def test_a_refusal_has_mlflows_form(body: Any, status: int, told: str, client: T
     assert told in reply.json()["message"]
 
 
+def test_a_table_may_be_sent_as_csv_or_parquet(client: TestClient) -> None:
+    frame = pd.DataFrame(penguin_rows(20)[0]).astype(float)
+    expected = native(client, "penguins", frame.to_dict("records"))
+    for kind, content in (
+        ("text/csv", frame.to_csv(index=False).encode()),
+        ("text/csv; charset=utf-8", frame.to_csv(index=False).encode()),
+        ("application/vnd.apache.parquet", frame.to_parquet()),
+    ):
+        reply = client.post(
+            "/penguins/invocations", content=content, headers={"Content-Type": kind}
+        )
+        assert reply.json() == {"predictions": expected}
+    for lines, status, told in (
+        (["20,40,200,4000", "20,40,200,-1"], 422, "row 1, body_mass_g: Input should be greater"),
+        (["20,40,200,4000"] * 1_001, 413, "Send it in parts, or to /penguins/predict, which"),
+        (["20,40,200,4000,5"], 400, "Expected a table as csv, got: "),
+    ):
+        csv = "\n".join([",".join(ROW), *lines, ""]).encode()
+        headers = {"Content-Type": "text/csv"}
+        reply = client.post("/penguins/invocations", content=csv, headers=headers)
+        assert reply.status_code == status
+        assert told in reply.json()["message"]
+
+
 def test_an_unknown_model_is_refused_naming_those_there_are(client: TestClient) -> None:
     reply = client.post("/boat/invocations?model=m9", json={"inputs": [MALE]})
     assert (reply.status_code, reply.json()["error_code"]) == (404, "RESOURCE_DOES_NOT_EXIST")

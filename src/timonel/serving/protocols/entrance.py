@@ -1,6 +1,6 @@
 """The one way from a protocol's rows to an answer: limits, validation, the journal, the counts."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from timonel.errors import BodyTooLarge, TimonelError
 from timonel.schema import Column
 from timonel.serving.answer import Answerer
 from timonel.serving.body import read_body
+from timonel.serving.identity import caller_of, identifier_of
 from timonel.serving.predict import json_response
 from timonel.serving.protocols.refusals import headers_of, refusal_content, sentence_of
 from timonel.serving.rows import Inputs, RowReader
@@ -39,8 +40,8 @@ class Entrance:
         self.project = answerer.project
         self.answerer = answerer
         self.reader = reader
-        self._max_body = max_body
-        self._max_rows = max_rows
+        self.max_body = max_body
+        self.max_rows = max_rows
         self._many: TypeAdapter[list[BaseModel]] = TypeAdapter(list[reader.row])  # type: ignore[name-defined]
         self._columns = {
             name: column
@@ -61,9 +62,9 @@ class Entrance:
         Raises:
             BodyTooLarge: there are more.
         """
-        if count > self._max_rows:
+        if count > self.max_rows:
             raise BodyTooLarge(
-                f"Expected at most {self._max_rows} rows in a request, got {count}.",
+                f"Expected at most {self.max_rows} rows in a request, got {count}.",
                 remedy="Send them in several requests.",
             )
 
@@ -91,7 +92,7 @@ class Entrance:
         return self.inputs([{name: row} for row in flat])
 
     async def __call__(
-        self, request: Request, via: str, read: Callable[[bytes], Asked]
+        self, request: Request, via: str, read: Callable[[bytes], Awaitable[Asked]]
     ) -> Response:
         """The reply to a request whose body `read` understands; refused with a sentence if not."""
         timer, metrics = self.answerer.timer, self.answerer.metrics
@@ -107,17 +108,18 @@ class Entrance:
         return response
 
     async def _answer(
-        self, request: Request, via: str, read: Callable[[bytes], Asked], started: float
+        self, request: Request, via: str, read: Callable[[bytes], Awaitable[Asked]], started: float
     ) -> Response:
         try:
-            asked = read(await read_body(request, self._max_body))
+            asked = await read(await read_body(request, self.max_body))
             answer, headers = await self.answerer.answer(
                 asked.inputs,
                 asked.models,
                 via,
                 started,
-                self.answerer.new_id(),
+                identifier_of(request, self.answerer),
                 request.scope.get("timonel.deadline"),
+                caller_of(request, self.answerer),
             )
             response = asked.reply(answer)
         except (ValidationError, TimonelError) as error:

@@ -1,6 +1,6 @@
 """MLflow's scoring protocol: what clients of `mlflow models serve` send and expect."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, Field
@@ -8,16 +8,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from timonel.contract import Answer
-from timonel.errors import BadRequest
+from timonel.errors import BadRequest, BodyTooLarge
 from timonel.serving.predict import json_response
 from timonel.serving.protocols.entrance import Asked, Entrance
+from timonel.serving.protocols.tabular import Tabular, table_form
 from timonel.serving.rows import Inputs, first_alias
 
-__all__ = ["Invocation", "Invocations", "Tabular"]
-
-Tabular = Callable[[str, bytes], Inputs | None]
-"""Reads a body of a table's content type (CSV, Arrow, Parquet) as validated rows; None if it is
-none of these types."""
+__all__ = ["Invocation", "Invocations"]
 
 
 class Split(BaseModel):
@@ -45,9 +42,14 @@ class Invocation(BaseModel):
 class Invocations:
     """Answers `POST …/invocations` of one project."""
 
-    def __init__(self, entrance: Entrance, tabular: Tabular | None = None) -> None:
+    def __init__(self, entrance: Entrance) -> None:
         self.entrance = entrance
-        self._tabular = tabular
+        self._tables = Tabular(
+            entrance.answerer,
+            entrance.reader,
+            max_body=entrance.max_body,
+            max_rows=entrance.max_rows,
+        )
         row = entrance.reader.row
         self._names = [first_alias(row, column.name) for column in entrance.project.columns]
         self._image = any(column.image for column in entrance.project.columns)
@@ -57,14 +59,25 @@ class Invocations:
         entrance = self.entrance
         kind = request.headers.get("content-type", "")
 
-        def read(body: bytes) -> Asked:
+        async def read(body: bytes) -> Asked:
             models = entrance.answerer.models(request.query_params.get("model"))
-            inputs = self._tabular(kind, body) if self._tabular else None
-            if inputs is None:
+            form = table_form(kind)
+            if form is None:
                 inputs = entrance.inputs(self._rows(Invocation.model_validate_json(body)))
+            else:
+                inputs = await self._table(body, form)
             return Asked(inputs, models, _reply)
 
         return await entrance(request, "mlflow", read)
+
+    async def _table(self, body: bytes, form: str) -> Inputs:
+        try:
+            return await self._tables.inputs(body, form)
+        except BodyTooLarge as error:
+            path = f"/{self.entrance.project.name}/predict"
+            raise BodyTooLarge(
+                error.message, remedy=f"Send it in parts, or to {path}, which takes larger tables."
+            ) from None
 
     def _rows(self, asked: Invocation) -> list[Any]:
         """The rows of a body, each a mapping from field to value unless it is no row at all."""

@@ -112,7 +112,7 @@ class OpenInference:
         entrance, model = self._find(name)
         header = request.headers.get(HEADER)
 
-        def read(body: bytes) -> Asked:
+        async def read(body: bytes) -> Asked:
             if number is not None:
                 self._served(name, number)
             head, rest = split_body(body, header)

@@ -1,10 +1,12 @@
 """A refusal's status, sentence and body: one sentence, in the form that the path's clients read."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
 
 from timonel.errors import TimonelError
+from timonel.serving.protocols.tabular import RefusedRows
 from timonel.serving.rows import refusal_of
 
 __all__ = ["headers_of", "refusal_content", "sentence_of"]
@@ -35,18 +37,23 @@ def refusal_content(path: str, status: int, sentence: str) -> dict[str, Any]:
 
 def sentence_of(error: ValidationError | TimonelError) -> tuple[int, str]:
     """The HTTP status of an error, and one sentence with every complaint and its place."""
+    if isinstance(error, RefusedRows):
+        return error.status, _listed(error.detail)
     if isinstance(error, TimonelError):
         return error.status, str(error)
     status, refusal = refusal_of(error)
-    if isinstance(refusal.detail, str):
-        return status, refusal.detail
-    return status, "; ".join(_said(item["loc"][1:], item["msg"]) for item in refusal.detail)
+    detail = refusal.detail
+    return status, detail if isinstance(detail, str) else _listed(detail)
 
 
 def headers_of(error: Exception) -> dict[str, str]:
     """When to ask again, where that helps."""
     seconds = getattr(error, "retry_after", None)
     return {} if seconds is None else {"Retry-After": str(seconds)}
+
+
+def _listed(complaints: Sequence[Mapping[str, Any]]) -> str:
+    return "; ".join(_said(item["loc"][1:], item["msg"]) for item in complaints)
 
 
 def _said(place: list[Any], message: str) -> str:

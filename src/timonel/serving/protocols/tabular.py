@@ -19,6 +19,7 @@ from timonel.errors import BadRequest, BodyTooLarge
 from timonel.serving.answer import Answerer
 from timonel.serving.body import read_body
 from timonel.serving.columnar import Complaint, Table, TableReader
+from timonel.serving.identity import caller_of
 from timonel.serving.rows import Inputs, RowReader
 
 if TYPE_CHECKING:
@@ -96,11 +97,7 @@ class Tabular:
             RefusedRows: a row does not fit.
         """
         models = self._answerer.models(request.query_params.get("model"))
-        body = await read_body(request, self._max_body)
-        table = await self._on_thread(partial(self._read, body, form))
-        if table.complaints:
-            raise RefusedRows(table.complaints)
-        inputs = table.inputs
+        inputs = await self.inputs(await read_body(request, self._max_body), form)
         rows = await self._on_thread(inputs.values)
         blocks: list[_Block] = []
         headers: dict[str, str] = {}
@@ -119,6 +116,7 @@ class Tabular:
                 started,
                 self._answerer.new_id(),
                 request.scope.get("timonel.deadline"),
+                caller_of(request, self._answerer),
             )
             headers = headers or said
             blocks.append(_Block(answer, end - start))
@@ -126,6 +124,13 @@ class Tabular:
         content = await self._on_thread(partial(_written, blocks, wanted))
         media = next(kind for kind, name in MEDIA.items() if name == wanted)
         return Response(content, headers=headers, media_type=media)
+
+    async def inputs(self, body: bytes, form: str) -> Inputs:
+        """The validated rows of a table; raises as a call does."""
+        table: Table = await self._on_thread(partial(self._read, body, form))
+        if table.complaints:
+            raise RefusedRows(table.complaints)
+        return table.inputs
 
     async def _on_thread(self, work: Callable[[], Any]) -> Any:
         return await anyio.to_thread.run_sync(work, limiter=self._limiter)
