@@ -76,7 +76,13 @@ def _describe(project: "Project") -> dict[str, Any]:
         type(policy).__name__: {
             name: value for name, value in vars(policy).items() if value is not None
         }
-        for policy in (project.split, project.quality, project.gate, project.cache)
+        for policy in (
+            project.split,
+            project.quality,
+            project.gate,
+            project.drift,
+            project.cache,
+        )
         if policy is not None
     }
     return {

@@ -45,8 +45,18 @@ class Groups:
         """How many groups there are."""
         return int(self.index.max()) + 1
 
+    @cached_property
+    def _order(self) -> np.ndarray | None:
+        """The cell of each group, where each has only one."""
+        cells = np.flatnonzero(self.index >= 0)
+        if len(cells) != self.size:
+            return None
+        return cells[np.argsort(self.index[cells])]
+
     def gather(self, counts: np.ndarray) -> np.ndarray:
         """Counts (seasons, cells) as counts (seasons, groups)."""
+        if self._order is not None:
+            return counts[:, self._order]
         kept = self.index >= 0
         index = self.index[kept]
         rows = [np.bincount(index, season[kept], self.size) for season in counts]

@@ -259,8 +259,10 @@ def _column(
 ) -> ColumnVerdict:
     one = mine[0]
     drifted = any(finding.drifted for finding in findings)
+    known = {f.statistic: f.distance for f in findings if f.aspect == "values"}
     distances: dict[str, float] = {
-        name: other.measured(tally) for name, other in one.statistics.items()
+        name: known[name] if name in known else other.measured(tally)
+        for name, other in one.statistics.items()
     }
     means = None
     if isinstance(one.scale, Bins):
@@ -276,7 +278,7 @@ def _column(
         distances=distances,
         means=means,
         missing=(_share(one.tally, -1), _share(tally, -1)),
-        unseen=None if means else (_share(one.tally, -2), _share(tally, -2)),
+        unseen=None if one.measure.kind == "number" else (_share(one.tally, -2), _share(tally, -2)),
         since=_since(one, pieces) if drifted else None,
         examples=shifts(one, tally) if drifted else (),
         histogram=histogram(one, tally),

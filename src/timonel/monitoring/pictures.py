@@ -1,6 +1,7 @@
 """What a report shows of a column: both distributions side by side, and the values that gained."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -77,6 +78,7 @@ def _shares(tally: Tally) -> np.ndarray:
     return shares
 
 
+@lru_cache(maxsize=1_000)
 def _bars(bins: Bins, most: int) -> tuple[list[str], np.ndarray]:
     """Labels of bars, and the bar of each cell but the missing one: below first, above last."""
     ends = np.linspace(0, bins.size, most + 1).astype(int)

@@ -66,9 +66,8 @@ class Bins:
         shift, scale = 1.0 - self.low / self.width, 1.0 / self.width
         inset = 0.5 if self.whole else 0.0
         for start in range(0, len(values), _CHUNK):
-            place = values[start : start + _CHUNK].astype(np.float64)
-            place *= scale
-            place += shift
+            with np.errstate(over="ignore"):  # the largest floats are infinitely many bins away
+                place = values[start : start + _CHUNK].astype(np.float64) * scale + shift
             piece = codes[start : start + _CHUNK]
             lowest, highest = place.min(), place.max()
             if lowest >= 1.0 and highest < self.size + 1.0:  # false for NaN
