@@ -181,6 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     import uvicorn
 
     from timonel.serving.drain import DrainingServer
+    from timonel.serving.wire import BoundedProtocol
 
     parser = argparse.ArgumentParser(prog="timonel.serving.worker")
     parser.add_argument("projects", nargs="+")
@@ -208,6 +209,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     server = DrainingServer(
         uvicorn.Config(
             app,
+            http=BoundedProtocol,
             log_level="warning",
             access_log=False,
             server_header=False,
