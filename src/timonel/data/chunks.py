@@ -175,7 +175,7 @@ def _end_of_record(text: bytes) -> int:
 
 def _line_of(text: bytes, row: int) -> int:
     """On which of the text's lines, from 0, a row of it begins; the names are not one."""
-    reader = csv.reader(io.StringIO(text.decode(errors="replace"), newline=""))
+    reader = csv.reader(io.StringIO(text.decode(errors="replace"), newline="\n"))
     begins = 0
     for number, _ in enumerate(reader):
         if number == row + 1:
@@ -229,9 +229,11 @@ def _of_rows(rows: list[dict[str, Any]]) -> "pl.DataFrame":
 def _columnar(path: Path) -> Iterator[Chunk]:
     import polars as pl
 
+    with path.open("rb") as file:
+        magic = file.read(6)
     if form_of(path) == "parquet":
         table = pl.scan_parquet(path, glob=False)
-    elif path.open("rb").read(6) == b"ARROW1":
+    elif magic == b"ARROW1":
         table = pl.scan_ipc(path)
     else:  # a stream of Arrow can only be read as a whole
         table = pl.read_ipc_stream(path).lazy()
