@@ -5,6 +5,7 @@ behind, which answers as if it had been asked at once; so there is one place tha
 """
 
 import time
+import uuid
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ from timonel.errors import JournalFull, TimonelError
 from timonel.project import Project
 from timonel.serving.answer import Results
 from timonel.serving.predict import Predictor
-from timonel.serving.quick import QuickReader
+from timonel.serving.quick import QuickReader, QuickRows
 
 __all__ = ["LeanPath", "why_not_lean"]
 
@@ -32,6 +33,10 @@ def why_not_lean(project: Project) -> str | None:
     if project.cache is not None:
         return "answers come by way of the cache"
     return None
+
+
+# What the layer for other origins adds to a reply to none.
+_VARY = (b"vary", b"Origin")
 
 
 class LeanPath:
@@ -55,8 +60,13 @@ class LeanPath:
             body = b"".join([part.get("body", b"") for part in messages])
         else:
             messages, body = [message], message.get("body", b"")
-        answered = lean(body, started) if messages[-1]["type"] == "http.request" else None
+        identifier = lean.new_id()
+        answered = (
+            lean(body, started, identifier) if messages[-1]["type"] == "http.request" else None
+        )
         if answered is None:
+            # The same id again, so that a rollout chooses the same version for it.
+            scope["timonel.id"] = identifier
             await self._app(scope, _again(messages, receive), send)
             return
         try:
@@ -68,6 +78,7 @@ class LeanPath:
         lean.count(answered, started)
         await send(answered.start)
         await send(answered.content)
+        lean.mirror(answered)
 
 
 class _Answered(NamedTuple):
@@ -77,7 +88,8 @@ class _Answered(NamedTuple):
     content: Message
     recorded: Awaitable[None]
     results: Results
-    rows: int
+    rows: QuickRows
+    identifier: uuid.UUID
 
 
 class _Lean:
@@ -87,6 +99,7 @@ class _Lean:
         answerer = predictor.answerer
         self.limit = min(_LARGEST, predictor.max_body)
         self.timer = answerer.timer
+        self.new_id = answerer.new_id
         self._predictor = predictor
         self._answerer = answerer
         self._read = QuickReader(predictor.project, predictor.reader)
@@ -94,7 +107,7 @@ class _Lean:
         self._reply = predictor.project.contract.reply
         self._name = predictor.project.name
 
-    def __call__(self, body: bytes, started: float) -> _Answered | None:
+    def __call__(self, body: bytes, started: float, identifier: uuid.UUID) -> _Answered | None:
         """The answer to a body, on its way to the journal; None: not for the lean path."""
         if len(body) > self.limit:
             return None
@@ -103,10 +116,9 @@ class _Lean:
             if rows is None or not rows.kept:
                 return None
             count = len(rows.kept)
-            served = self._answerer.quick(self._models, count)
+            served = self._answerer.quick(self._models, count, identifier.bytes)
             if served is None:
                 return None
-            identifier = self._answerer.new_id()
             answer, results = self._answerer.at_once(
                 served, rows.fed, started, identifier, single=rows.single
             )
@@ -122,20 +134,27 @@ class _Lean:
                 (b"x-model-version", versions.encode("latin-1")),
                 (b"content-length", b"%d" % len(content)),
                 (b"content-type", b"application/json"),
+                _VARY,
             ],
         }
-        recorded = self._answerer.record(rows.kept, results, "json", identifier)
+        recorded = self._answerer.record(rows.kept, results, "json", identifier, answer.seconds)
         sent = {"type": "http.response.body", "body": content}
-        return _Answered(start, sent, recorded, results, count)
+        return _Answered(start, sent, recorded, results, rows, identifier)
 
     def count(self, answered: _Answered, started: float) -> None:
         """Count an answer that is about to leave."""
-        self._answerer.count(answered.results, answered.rows)
+        self._answerer.count(answered.results, len(answered.rows.kept))
         self._answerer.metrics.request(self._name, 200, self.timer() - started)
+
+    def mirror(self, answered: _Answered) -> None:
+        """Have challengers asked as well, now that the answer has left."""
+        rows, identifier = answered.rows, answered.identifier
+        self._answerer.mirror(self._models, identifier.bytes, identifier, rows.kept, fed=rows.fed)
 
     def refused(self, error: TimonelError, started: float) -> Response:
         """The reply when an answer could not be recorded."""
         response = self._predictor.refused(error)
+        response.raw_headers.append(_VARY)
         self._answerer.metrics.request(self._name, response.status_code, self.timer() - started)
         return response
 
