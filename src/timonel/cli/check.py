@@ -158,7 +158,7 @@ def _routes(project: "Project") -> list[dict[str, str]]:
     model = "/v2/models/{model}"
     paths += ["/v2", "/v2/health/live", "/v2/health/ready", model, f"{model}/ready"]
     paths += [f"{model}/versions/{{version}}", f"{model}/versions/{{version}}/ready"]
-    mlflow = "MLflow's JSON"
+    mlflow = "MLflow's JSON or a table"
     called = f"tensors; models are {', '.join((project.name, *_full_names(project)))}"
     return [
         {"route": f"POST /{project.name}/predict", "answers": "always", "takes": body},
