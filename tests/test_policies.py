@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from timonel.errors import DefinitionError
-from timonel.policies import Cache, Choice, Gate, Grid, Integer, Optuna, Quality, Split
+from timonel.policies import Cache, Choice, Drift, Gate, Grid, Integer, Optuna, Quality, Split
 
 
 @pytest.mark.parametrize(
@@ -46,3 +46,27 @@ def test_a_search_names_the_parameters_that_it_varies() -> None:
 def test_policies_with_the_same_choices_are_equal() -> None:
     assert Grid(depth=[1, 2]) == Grid(depth=[1, 2])
     assert Gate() == Gate()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"alarm": 0.0}, "expected alarm between"),
+        ({"window": 1}, "expected window between"),
+        ({"number": "t-test"}, "number to be one of wasserstein, ks, js, psi, got 't-test'"),
+        ({"matters": {"f": 1.0}}, "matters\\['f'\\] to be one of"),
+        ({"season": {"x": "decade"}, "dated": "day"}, "to be one of month, weekday, hour"),
+        ({"season": {"x": "month"}}, "expected dated to name a column"),
+    ],
+)
+def test_a_wrong_drift_policy_fails_where_it_is_written(
+    wrong: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(DefinitionError, match=sentence):
+        Drift(**wrong)
+
+
+def test_a_drift_policy_says_how_many_false_alarms_follow() -> None:
+    assert Drift(every=3_600, alarm=0.01).false_alarms_a_week == pytest.approx(1.68)
+    assert Drift(matters={"js": 0.3}).least("js") == 0.3
+    assert Drift().least("wasserstein") == 0.1

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from timonel.data.sources import Python
 from timonel.errors import DefinitionError, NotFound
-from timonel.policies import Grid
+from timonel.policies import Drift, Grid
 from timonel.project import BUNDLED, File, Model, Pretrained, Project, load_project
 
 
@@ -41,6 +41,7 @@ def project(**changes: Any) -> Project:
         ({"features": dict}, "features: expected a subclass of pydantic.BaseModel, got"),
         ({"source": "rows.csv"}, "source: expected a source such as Csv"),
         ({"target": "age"}, "'age' is also a feature"),
+        ({"drift": Drift(exclude=("height",))}, "drift: expected columns among .*, got 'height'"),
         ({"models": []}, "models: expected a list of Model"),
         ({"models": [Model("rf", recipe), Model("rf", recipe)]}, "with different names"),
         ({"models": ["rf"]}, "models: expected a list of Model"),
