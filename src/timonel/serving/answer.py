@@ -21,7 +21,7 @@ from timonel.serving.rows import Inputs
 from timonel.serving.threads import Threads
 from timonel.tensors import Arrays
 
-__all__ = ["Answerer", "Entry", "Recorder", "Results"]
+__all__ = ["Answerer", "Entry", "Mirrors", "Recorder", "Results"]
 
 Results = Sequence[tuple[Served, list[int], np.ndarray]]
 """For each version that answered, its class indices and probabilities (rows, classes)."""
@@ -30,7 +30,8 @@ Results = Sequence[tuple[Served, list[int], np.ndarray]]
 class Entry(msgspec.Struct, frozen=True):
     """What the journal is told of one answered request; `via` is the way in (json, upload, …).
 
-    `rows` hold the inputs in the order of the project's columns.
+    `rows` hold the inputs in the order of the project's columns, `seconds` is how long it took, and
+    `failed` names versions that were asked and could not answer, with what they said.
     """
 
     id: bytes
@@ -39,6 +40,23 @@ class Entry(msgspec.Struct, frozen=True):
     rows: Sequence[tuple[Value, ...]]
     answers: Results
     via: str
+    seconds: float = 0.0
+    failed: Sequence[tuple[Served, str]] = ()
+
+
+class Mirrors(Protocol):
+    """Asks a challenger what was answered already; see `timonel.serving.mirror`."""
+
+    def __call__(
+        self,
+        project: Project,
+        challenger: Served,
+        run: Callable[[], Result],
+        rows: Sequence[tuple[Value, ...]],
+        identifier: bytes,
+    ) -> None:
+        """Returns at once."""
+        ...
 
 
 class Recorder(Protocol):
@@ -60,6 +78,7 @@ class Answerer:
         metrics: Metrics,
         *,
         cache: AnswerCache | None = None,
+        mirror: Mirrors | None = None,
         ids: Callable[[], uuid.UUID] | None = None,
         clock_ns: Callable[[], int] = time.time_ns,
         timer: Callable[[], float] = time.perf_counter,
@@ -71,6 +90,7 @@ class Answerer:
         self._routes = routes
         self._record = record
         self._cache = cache
+        self._mirror = mirror
         self._threads = Threads()
         self._clock_ns = clock_ns
 
@@ -92,11 +112,13 @@ class Answerer:
         started: float,
         identifier: uuid.UUID,
         deadline: float | None = None,
+        caller: bytes | None = None,
     ) -> tuple[Answer, dict[str, str]]:
         """The answer, recorded and counted, and what the headers say of it.
 
         `started` is the timer's reading when the request came; `deadline` the monotonic clock's
-        after which nobody waits for the answer.
+        after which nobody waits for the answer; `caller` what `sticky` recognises a caller by.
+        Where a challenger fails, the champion answers instead.
 
         Raises:
             NotReady: a model has no version yet.
@@ -104,25 +126,28 @@ class Answerer:
             DeadlinePassed: it is too late to run a model.
             JournalFull: it cannot be recorded.
         """
-        served = [self._routes.champion(self.project.name, model) for model in models]
+        name, key = self.project.name, caller or identifier.bytes
+        served = [self._routes.answerer(name, model, key) for model in models]
         check_deadline(deadline, time.monotonic())
         arrays, count = inputs.arrays, inputs.count
-        outcome = None
-        results: Results
-        if self._cache is None:
-            results = [
-                (version, *await self._run(version, arrays, count, deadline)) for version in served
-            ]
-        else:
-            results, outcome = await self._ask(self._cache, served, arrays, count)
+        failed: list[tuple[Served, str]] = []
+        ask = partial(self._answer_one, arrays=arrays, rows=count, deadline=deadline, failed=failed)
+        found = [await ask(version) for version in served]
+        results: Results = [(version, indices, scores) for version, indices, scores, _ in found]
         answer = self._answer(results, str(identifier), started, single=inputs.single)
         if count:
-            await self.record(inputs.values(), results, via, identifier)
+            kept = inputs.values()
+            await self.record(kept, results, via, identifier, answer.seconds, failed)
+            self.mirror(models, key, identifier, kept, arrays=arrays)
         self.count(results, count)
         headers = {
             "X-Prediction-Id": answer.id,
-            "X-Model-Version": ", ".join(version.label for version in served),
+            "X-Model-Version": ", ".join(version.label for version, *_ in results),
         }
+        outcome = None
+        if self._cache is not None:
+            outcome = "hit" if all(hit for *_, hit in found) else "miss"
+            self.metrics.cached(name, outcome)
         return answer, headers if outcome is None else headers | {"X-Cache": outcome}
 
     @property
@@ -130,13 +155,22 @@ class Answerer:
         """Whether answers are given again, so that finding one may take a while."""
         return self._cache is not None
 
-    def quick(self, models: Sequence[str], rows: int) -> list[Served] | None:
+    @property
+    def sticky(self) -> str | None:
+        """The header that callers are recognised by just now."""
+        return self._routes.sticky(self.project.name)
+
+    def quick(self, models: Sequence[str], rows: int, key: bytes) -> list[Served] | None:
         """The versions that answer, when they may run so many rows on the event loop.
+
+        `key` is the prediction id's bytes; None too while callers are recognised by a header.
 
         Raises:
             NotReady: a model has no version yet.
         """
-        served = [self._routes.champion(self.project.name, model) for model in models]
+        if self.sticky is not None:
+            return None
+        served = [self._routes.answerer(self.project.name, model, key) for model in models]
         for version in served:
             if not version.is_quick(rows):
                 return None
@@ -159,16 +193,57 @@ class Answerer:
         return self._answer(results, str(identifier), started, single=single), results
 
     def record(
-        self, rows: Sequence[tuple[Value, ...]], results: Results, via: str, identifier: uuid.UUID
+        self,
+        rows: Sequence[tuple[Value, ...]],
+        results: Results,
+        via: str,
+        identifier: uuid.UUID,
+        seconds: float,
+        failed: Sequence[tuple[Served, str]] = (),
     ) -> Awaitable[None]:
-        """Done when what was answered `at_once` is written down.
+        """Done when what was answered is written down.
 
         Raises (when awaited):
             JournalFull: it cannot be.
         """
         return self._record(
-            Entry(identifier.bytes, self._clock_ns(), self.project, rows, results, via)
+            Entry(
+                identifier.bytes,
+                self._clock_ns(),
+                self.project,
+                rows,
+                results,
+                via,
+                seconds,
+                failed,
+            )
         )
+
+    def mirror(
+        self,
+        models: Sequence[str],
+        key: bytes,
+        identifier: uuid.UUID,
+        rows: Sequence[tuple[Value, ...]],
+        *,
+        fed: Sequence[tuple[Any, ...]] = (),
+        arrays: Arrays | None = None,
+    ) -> None:
+        """Have challengers asked as well, of what was answered just now.
+
+        `rows` are as the journal keeps them; the models take `arrays`, or `fed` without them.
+        """
+        if self._mirror is None:
+            return
+        for model in models:
+            challenger = self._routes.mirrored(self.project.name, model, key)
+            if challenger is not None:
+                run = (
+                    partial(challenger.model.answer, arrays)
+                    if arrays is not None
+                    else partial(_run_fed, challenger, fed)
+                )
+                self._mirror(self.project, challenger, run, rows, identifier.bytes)
 
     def count(self, results: Results, rows: int) -> None:
         """Count rows that were answered."""
@@ -185,20 +260,35 @@ class Answerer:
             versions[model] = version.label
         return Answer(name, labels, scores, classes, versions, self.timer() - started, single)
 
+    async def _answer_one(
+        self,
+        version: Served,
+        *,
+        arrays: Arrays,
+        rows: int,
+        deadline: float | None,
+        failed: list[tuple[Served, str]],
+    ) -> tuple[Served, list[int], np.ndarray, bool]:
+        """A version's answer, or the champion's where a challenger fails; whether it was cached."""
+        try:
+            return version, *await self._ask(version, arrays, rows, deadline)
+        except Exception as error:
+            names = version.champion.key
+            champion = self._routes.champion(*names)
+            if champion is version:
+                raise
+            failed.append((version, f"{type(error).__name__}: {error}"))
+            return champion, *await self._ask(champion, arrays, rows, deadline)
+
     async def _ask(
-        self, cache: AnswerCache, served: Sequence[Served], arrays: Arrays, rows: int
-    ) -> tuple[Results, str]:
-        """The answers by way of the cache, and its outcome: a hit if no model had to run."""
-        results, hit = [], True
-        for version in served:
-            # Several may share one run, so it must not end with the patience of one of them.
-            run = partial(self._run, version, arrays, rows, None)
-            indices, scores, found = await cache.answer(version, arrays, rows, run)
-            results.append((version, indices, scores))
-            hit = hit and found
-        outcome = "hit" if hit else "miss"
-        self.metrics.cached(self.project.name, outcome)
-        return results, outcome
+        self, version: Served, arrays: Arrays, rows: int, deadline: float | None
+    ) -> tuple[list[int], np.ndarray, bool]:
+        """A version's answer by way of the cache, if there is one; whether it was found there."""
+        if self._cache is None:
+            return *await self._run(version, arrays, rows, deadline), False
+        # Several may share one run, so it must not end with the patience of one of them.
+        run = partial(self._run, version, arrays, rows, None)
+        return await self._cache.answer(version, arrays, rows, run)
 
     async def _run(
         self, version: Served, arrays: Arrays, rows: int, deadline: float | None
@@ -208,3 +298,7 @@ class Answerer:
         if version.batcher is not None:
             return await version.batcher(arrays, rows, deadline)
         return await self._threads(partial(version.model.answer, arrays), deadline)
+
+
+def _run_fed(version: Served, rows: Sequence[tuple[Any, ...]]) -> Result:
+    return version.model.run(version.feed(rows))

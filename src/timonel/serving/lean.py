@@ -24,6 +24,9 @@ __all__ = ["LeanPath", "why_not_lean"]
 _LARGEST = 32_768
 """bytes of a body; more would take longer to read than others should wait"""
 
+# The second is what curl says of data that it is told nothing about.
+_READ_AS_JSON = (b"application/json", b"application/x-www-form-urlencoded")
+
 # What these ask for is the business of the application behind.
 _UNUSUAL = frozenset((b"origin", b"content-encoding", b"transfer-encoding"))
 
@@ -167,7 +170,7 @@ def _is_plain(scope: Scope, limit: int) -> bool:
         if name in _UNUSUAL:
             return False
         if name == b"content-type":
-            if value[:10].lower() == b"multipart/":
+            if not value.startswith(_READ_AS_JSON):
                 return False
         elif name == b"content-length" and not (value.isdigit() and int(value) <= limit):
             return False

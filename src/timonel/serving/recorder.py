@@ -21,7 +21,8 @@ class JournalRecorder:
 
     def __call__(self, entry: Entry) -> "asyncio.Future[None]":
         """Done when the entry is in the file."""
-        for served, _, _ in entry.answers:
+        asked = [served for served, _, _ in entry.answers] + [served for served, _ in entry.failed]
+        for served in asked:
             if served.label not in self._announced:
                 self._journal.announce(_meta(entry.project, served))
                 self._announced.add(served.label)
@@ -38,9 +39,14 @@ class JournalRecorder:
                     scores.astype("<f4", copy=False).tobytes(),
                 )
                 for served, indices, scores in entry.answers
+            ]
+            + [
+                Answered(served.champion.model, served.label, [], b"", error)
+                for served, error in entry.failed
             ],
             via=entry.via,
             environment=self._environment,
+            seconds=entry.seconds,
         )
         return self._journal.append(encode(record))
 

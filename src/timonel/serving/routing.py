@@ -22,7 +22,8 @@ from timonel.schema import Column
 from timonel.serving.batching import Batcher
 from timonel.serving.copies import Fingerprint, fingerprint
 from timonel.serving.measure import Measured, measure
-from timonel.serving.state import Champion, Progress, State
+from timonel.serving.shift import place_of
+from timonel.serving.state import Champion, Progress, Shift, State
 from timonel.signature import Signature
 from timonel.tensors import Arrays, Feeder, arrays_of, feeder
 
@@ -143,6 +144,7 @@ class Routes:
         self._loading: dict[Champion, threading.Thread] = {}
         self._failed: Mapping[Champion, _Failure] = {}
         self._served: Mapping[tuple[str, str], Served] = {}
+        self._moved: Mapping[tuple[str, str], tuple[Shift, Served]] = {}
         self.changed: Callable[[], object] = lambda: None
         self.state = State()
 
@@ -156,6 +158,31 @@ class Routes:
         if served is None:
             raise NotReady(self.why_not(project, model), remedy=self._remedy(project, model))
         return served
+
+    def answerer(self, project: str, model: str, key: bytes) -> Served:
+        """The version that answers a request: the champion, or a challenger its share.
+
+        `key` is the prediction id's bytes, or what the caller is recognised by.
+
+        Raises:
+            NotReady: as `champion`.
+        """
+        champion, moved = self.champion(project, model), self._moved.get((project, model))
+        if moved is None or place_of(moved[0].id, key) >= moved[0].share:
+            return champion
+        return moved[1]
+
+    def mirrored(self, project: str, model: str, key: bytes) -> Served | None:
+        """The challenger that is to be asked as well, unseen; None for most requests."""
+        moved = self._moved.get((project, model))
+        if moved is None or place_of(moved[0].id, key) >= moved[0].mirror:
+            return None
+        return moved[1]
+
+    def sticky(self, project: str) -> str | None:
+        """The header that a rollout of the project recognises callers by."""
+        names = (shift.sticky for (name, _), (shift, _) in self._moved.items() if name == project)
+        return next((name for name in names if name), None)
 
     def labels(self) -> tuple[str, ...]:
         """The versions that answer."""
@@ -296,6 +323,11 @@ class Routes:
                 served[champion.key] = answers
         kept = {*champions, *standby, *(version.champion for version in served.values())}
         self._served = served
+        self._moved = {
+            shift.challenger.key: (shift, self._loaded[shift.challenger])
+            for shift in self.state.shifts
+            if shift.challenger in self._loaded and shift.challenger.key in served
+        }
         self._loaded = {c: version for c, version in self._loaded.items() if c in kept}
 
     def _own(self, champions: Iterable[Champion]) -> list[Champion]:

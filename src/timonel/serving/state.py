@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-__all__ = ["Champion", "Key", "Progress", "State", "read_state", "write_state"]
+__all__ = ["Champion", "Key", "Progress", "Shift", "State", "read_state", "write_state"]
 
 
 class Champion(msgspec.Struct, frozen=True):
@@ -29,6 +29,19 @@ class Champion(msgspec.Struct, frozen=True):
     def key(self) -> tuple[str, str]:
         """Project and model."""
         return self.project, self.model
+
+
+class Shift(msgspec.Struct, frozen=True):
+    """A rollout: a share of the requests that its challenger answers, and one that it sees unseen.
+
+    Shares are 0..1. `sticky` names the HTTP header that a caller is recognised by.
+    """
+
+    id: str
+    challenger: Champion
+    share: float
+    mirror: float
+    sticky: str | None = None
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -58,11 +71,13 @@ class State(msgspec.Struct, frozen=True):
     """The whole file.
 
     `champions` answer; `standby` are loaded and warm beside them: what a rollback goes to, what is
-    about to be promoted, and what answers while a champion cannot be loaded.
+    about to be promoted, and what answers while a champion cannot be loaded. `shifts` move traffic
+    to versions of `standby`.
     """
 
     champions: tuple[Champion, ...] = ()
     standby: tuple[Champion, ...] = ()
+    shifts: tuple[Shift, ...] = ()
     runs: tuple[Progress, ...] = ()
     degraded: tuple[str, ...] = ()
     keys: tuple[Key, ...] = ()

@@ -17,14 +17,16 @@ from msgspec import structs
 from timonel.errors import ArtifactError, StoreError, TimonelError
 from timonel.journal.segments import adopt, export
 from timonel.project import Project
+from timonel.rollouts import Canary
 from timonel.serving.copies import Fingerprint, fingerprint, prune
-from timonel.serving.state import Champion, Key, Progress, State, read_state, write_state
+from timonel.serving.state import Champion, Key, Progress, Shift, State, read_state, write_state
 from timonel.settings import Settings
 from timonel.stores.aliases import Promotions, Wish
 from timonel.stores.artifacts import fetch_version, save_version
 from timonel.stores.database import Database
 from timonel.stores.keys import Keys
 from timonel.stores.objects import ObjectStore
+from timonel.stores.rollouts import Rollouts, Standing
 from timonel.stores.runs import Run, Runs
 from timonel.stores.segments import Segments
 from timonel.stores.versions import EMBEDDED, Version, Versions
@@ -164,7 +166,15 @@ class Upkeep:
             versions = Versions(database)
             former = {champion.key: champion for champion in state.champions}
             champions = [_champion_of(version) for version in versions.champions()]
-            beside = self._beside(champions, map(_champion_of, versions.beside()))
+            going = [r for r in Rollouts(database).active() if r.state != "watching"]
+            challengers = {
+                rollout.id: _champion_of(
+                    versions.get(rollout.project, rollout.model, rollout.challenger)
+                )
+                for rollout in going
+            }
+            chosen = (*challengers.values(), *map(_champion_of, versions.beside()))
+            beside = self._beside(champions, chosen)
             lacking = [c for c in (*champions, *beside) if not self._has_copy(c, objects, wait)]
             wanted = {*champions, *beside}
             self._fetches = {c: fetch for c, fetch in self._fetches.items() if c in wanted}
@@ -174,6 +184,7 @@ class Upkeep:
             state = State(
                 champions=tuple(told),
                 standby=tuple(c for c in beside if c not in (*lacking, *told)),
+                shifts=tuple(_shift_of(r, challengers[r.id]) for r in going),
                 runs=self._progress(database),
             )
             degraded += [*self._troubles.values(), *self._embedded_trouble]
@@ -324,6 +335,11 @@ class Upkeep:
             if exported and exported.note and exported.new:
                 _log.warning("%s", exported.note)
         self._export_trouble = trouble
+
+
+def _shift_of(rollout: Standing, challenger: Champion) -> Shift:
+    sticky = rollout.plan.sticky if isinstance(rollout.plan, Canary) else None
+    return Shift(rollout.id, challenger, rollout.share, rollout.mirror, sticky)
 
 
 def _champion_of(version: Version) -> Champion:

@@ -28,6 +28,7 @@ from timonel.serving.follow import Follower
 from timonel.serving.keyring import Keyring
 from timonel.serving.load import Refusals, most_of
 from timonel.serving.metrics import Metrics
+from timonel.serving.mirror import Mirror
 from timonel.serving.predict import Predictor
 from timonel.serving.protocols.entrance import Entrance
 from timonel.serving.recorder import JournalRecorder
@@ -75,6 +76,7 @@ def worker_app(
     )
     recorder = JournalRecorder(journal, settings.environment)
     watch = Watch(routes, settings.serving_folder, worker)
+    mirror = Mirror(recorder)
     metrics = Metrics(watch)
     refusals = Refusals(metrics.refused)
     answers = _answers(projects, settings)
@@ -85,7 +87,14 @@ def worker_app(
     }
     ways = [
         (
-            Answerer(project, routes, recorder, metrics, cache=caches.get(project.name)),
+            Answerer(
+                project,
+                routes,
+                recorder,
+                metrics,
+                cache=caches.get(project.name),
+                mirror=mirror,
+            ),
             RowReader(project, settings.max_rows),
         )
         for project in projects
@@ -132,6 +141,7 @@ def worker_app(
                 await cache.close()
             for kept in set(answers.values()):
                 await kept.close()
+            await mirror.close()
             journal.close()
             metrics.flush()
             await link.close()
