@@ -168,7 +168,7 @@ def _add_health(
 
     async def health() -> Response:
         """200 while every project answers, 503 and why otherwise; `degraded` says what else is."""
-        waits, degraded = missing(), [*routes.degraded(), *troubles()]
+        waits, degraded = missing(), list(dict.fromkeys([*routes.degraded(), *troubles()]))
         body: dict[str, Any] = {"status": "unavailable" if waits else "ok"}
         if waits:
             body["detail"] = " ".join(waits)
