@@ -21,6 +21,7 @@ from timonel.serving.upkeep import Upkeep
 from timonel.settings import Settings
 from timonel.stores.artifacts import fetch_version
 from timonel.stores.database import Database
+from timonel.stores.keys import Keys
 from timonel.stores.objects import ObjectStore
 from timonel.stores.runs import Runs
 from timonel.stores.segments import Segments
@@ -388,3 +389,31 @@ def test_copies_that_are_not_told_go_after_an_hour(settings: Settings, penguins:
 def labels(state: State) -> tuple[list[str], list[str]]:
     """What answers and what stands by."""
     return [c.label for c in state.champions], [c.label for c in state.standby]
+
+
+def test_workers_are_told_the_keys_that_are_valid_and_keep_them_without_the_database(
+    settings: Settings, penguins: Project
+) -> None:
+    database = Database.open(settings.database_url)
+    keys = Keys(database)
+    made, token = keys.create("shop", who="test", projects=["penguins"], rate=60)
+    upkeep = following(settings, penguins)
+    upkeep.follow_keys()
+    [key] = told(settings).keys
+    assert (key.id, key.digest, key.scopes) == (made.id, made.digest, ("predict",))
+    assert (key.projects, key.rate) == (("penguins",), 60)
+    assert token not in (settings.serving_folder / "state.json").read_text()
+    upkeep.follow()
+    assert told(settings).keys == (key,)
+    database.close()
+
+    file = settings.root / "timonel.db"
+    file.rename(file.with_suffix(".away"))
+    upkeep.follow_keys()
+    upkeep.follow()
+    assert told(settings).keys == (key,)
+    file.with_suffix(".away").rename(file)
+
+    keys.revoke("shop", who="test")
+    upkeep.follow_keys()
+    assert told(settings).keys == ()
