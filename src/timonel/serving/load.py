@@ -29,13 +29,16 @@ class BodyTooSlow(BadRequest):
 class Ticket:
     """One request that was let in; `task` is what waits for its body."""
 
-    __slots__ = ("held", "is_late", "since", "task")
+    __slots__ = ("came", "has_body", "held", "is_late", "is_reading", "since", "task")
 
     def __init__(self, held: int, since: float) -> None:
         self.held = held
         self.since = since
-        self.task: asyncio.Task[object] | None = None
+        self.came = 0
+        self.has_body = False  # all of it
+        self.is_reading = False
         self.is_late = False
+        self.task: asyncio.Task[object] | None = None
 
 
 def most_of(row_seconds: float) -> int:
@@ -61,15 +64,19 @@ class Load:
         body_seconds: float,
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.inside = 0
         self.held = 0
         self._most = most
         self._most_bytes = max(most_bytes, max_body)
         self._max_body = max_body
         self._body_seconds = body_seconds
         self._timer = timer
-        self._reading: dict[Ticket, None] = {}
+        self._tickets: set[Ticket] = set()
         self._timed: asyncio.TimerHandle | None = None
+
+    @property
+    def inside(self) -> int:
+        """How many there are."""
+        return len(self._tickets)
 
     def enter(self, size: int) -> Ticket:
         """Let a request in whose body will have `size` bytes, as far as that is known.
@@ -77,20 +84,21 @@ class Load:
         Raises:
             Overloaded: there is no room for it.
         """
-        if self.inside and self.inside >= (most := self._most()):
+        if self._tickets and len(self._tickets) >= (most := self._most()):
             raise Overloaded(
                 f"Expected at most {most} requests at once in this worker, got more.",
                 remedy=_REMEDY,
             )
         held = min(size, self._max_body)  # of what is larger nothing is kept
         self._check(held)
-        self.inside += 1
         self.held += held
-        return Ticket(held, self._timer())
+        ticket = Ticket(held, self._timer())
+        self._tickets.add(ticket)
+        return ticket
 
     def leave(self, ticket: Ticket) -> None:
         """A request is over."""
-        self.inside -= 1
+        self._tickets.discard(ticket)
         self.held -= ticket.held
 
     def reader(self, ticket: Ticket, receive: Receive) -> Receive:
@@ -98,25 +106,20 @@ class Load:
 
         It raises Overloaded when the bodies together are more than there is room for.
         """
-        came = 0
-        complete = False
 
         async def read() -> Message:
-            nonlocal came, complete
-            if complete:  # this waits for the client to go, which may take long
+            if ticket.has_body:  # this waits for the client to go, which may take long
                 return await receive()
             ticket.task = asyncio.current_task()
-            self._reading[ticket] = None
+            ticket.is_reading = True
             if self._timed is None:
                 self._watch()
-            try:
-                message = await receive()
-            finally:
-                self._reading.pop(ticket, None)
-            complete = not message.get("more_body", False)
-            came += len(message.get("body", b""))
-            more = min(came, self._max_body) - ticket.held
-            if more > 0:  # it came without saying how large it is
+            message = await receive()
+            ticket.is_reading = False
+            ticket.has_body = not message.get("more_body")
+            ticket.came += len(message.get("body", b""))
+            if ticket.came > ticket.held:  # it came without saying how large it is
+                more = min(ticket.came, self._max_body) - ticket.held
                 self._check(more)
                 ticket.held += more
                 self.held += more
@@ -139,11 +142,11 @@ class Load:
     def _sweep(self) -> None:
         self._timed = None
         before = self._timer() - self._body_seconds
-        for ticket in [ticket for ticket in self._reading if ticket.since < before]:
-            ticket.is_late = True
-            if ticket.task is not None:
+        for ticket in self._tickets:
+            if ticket.is_reading and ticket.since < before and ticket.task is not None:
+                ticket.is_late = True
                 ticket.task.cancel()
-        if self._reading:
+        if self._tickets:
             self._watch()
 
 
