@@ -62,9 +62,10 @@ class DrainingServer(uvicorn.Server):
             (name.lower().encode(), value.encode()),
         ]
         for connection in self.server_state.connections:
-            # A request that is being answered has its headers already; of several that a client
-            # sent at once, only the last may close.
+            # A request that is being answered was given the headers before; of several that a
+            # client sent at once, only the last may close. One whose reply is on its way already
+            # is told at its next.
             pipeline = getattr(connection, "pipeline", None)
             cycle = pipeline[0][0] if pipeline else getattr(connection, "cycle", None)
-            if cycle is not None and not cycle.response_complete:
+            if cycle is not None and not cycle.response_started:
                 cycle.keep_alive = False

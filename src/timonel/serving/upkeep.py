@@ -254,7 +254,8 @@ class Upkeep:
             if before and before.number != champion.number:
                 was = versions.get(*before.key, before.number).state
                 kind = "rollback" if was == "rolled_back" else "promote"
-                self.swaps[(*champion.key, kind)] += 1
+                # Another thread reads it: replaced as a whole.
+                self.swaps = self.swaps + Counter({(*champion.key, kind): 1})
 
     def _has_copy(self, champion: Champion, objects: ObjectStore, wait: float | None) -> bool:
         """Whether there is a verified copy.
