@@ -11,8 +11,8 @@
 
 #include <stdint.h>
 
-#define BLOCK 64
-#define STEPS 3
+#define BLOCK 256
+#define STEPS 4
 #define EXITS 64
 #define LANES 4
 

@@ -17,7 +17,7 @@ from timonel.compiled.ensemble import Ensemble, Unsuited
 
 __all__ = ["Kernel", "compiled"]
 
-_BLOCK = 64
+_BLOCK = 256
 _SECONDS = 60
 _FLAGS = ("-O3", "-shared", "-fPIC")
 _NATIVE = ("-march=native", "-mcpu=native", "-O3")  # what compilers call it differs
