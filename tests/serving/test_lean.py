@@ -242,6 +242,7 @@ def test_what_is_not_plain_is_for_the_route_behind(tmp_path: Path) -> None:
                 [form],
                 [json_type, (b"origin", b"http://localhost:3000")],
                 [json_type, (b"content-encoding", b"gzip")],
+                [(b"content-type", b"text/csv")],
             ):
                 assert not await served.both("/predict", body, headers=headers)
             assert not await served.both("/predict", body, query_string=b"model=rf")

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field, ValidationError
 
+from tests.serving.boats import boat
 from timonel.contract import Contract
 from timonel.errors import BodyTooLarge
 from timonel.project import Model, Project
@@ -220,3 +221,9 @@ def test_no_json_raises_anything_but_a_refusal(value: Any) -> None:
 
 
 READ_ROWS, READ_PICTURES = reader(), reader(Picture)
+
+
+def test_more_rows_than_allowed_are_refused_before_each_is_complained_about() -> None:
+    reader = RowReader(boat(rows="many"), 10)
+    with pytest.raises(BodyTooLarge, match="Expected at most 10 rows in a request, got 50000"):
+        reader.read(b"[" + b",".join([b"{}"] * 50_000) + b"]")

@@ -108,10 +108,19 @@ def _describe(project: "Project") -> dict[str, Any]:
             "reply": contract.reply.__name__,
             "upload": contract.upload is not None,
             "text log": project.text_log,
+            "lean path": _lean(project),
         },
         "policies": policies,
         "warnings": _warnings(project),
     }
+
+
+def _lean(project: "Project") -> str:
+    """Whether plain requests take the short way, and why not otherwise."""
+    from timonel.serving.lean import why_not_lean
+
+    reason = why_not_lean(project)
+    return "yes, where a model takes under 2 ms" if reason is None else f"no: {reason}"
 
 
 def _model(project: "Project", model: "Model", *, default: bool) -> dict[str, Any]:

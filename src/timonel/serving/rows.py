@@ -5,9 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import numpy as np
+from annotated_types import Len
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 from pydantic_core import ErrorDetails, from_json
 
@@ -63,7 +64,8 @@ class RowReader:
                 row=(self.row, Field(alias=contract.under)),
             )
         self.one: TypeAdapter[Any] = TypeAdapter(wrapped)
-        self.many: TypeAdapter[Any] = TypeAdapter(list[wrapped])
+        # Bounded in the schema: complaints about each of millions of rows would take half a minute.
+        self.many: TypeAdapter[Any] = TypeAdapter(Annotated[list[wrapped], Len(0, max_rows)])
         self._columns = project.columns
         self.unbounded = [column.name for column in project.columns if _may_overflow(column)]
         """columns whose declared bounds leave room for numbers that float32 does not hold"""
@@ -80,13 +82,23 @@ class RowReader:
         single = {"one": True, "many": False, "either": not listed}[self._contract.rows]
         if single:
             return [self._unwrap(self.one.validate_json(body))], True
-        rows = self.many.validate_json(body)
-        if len(rows) > self._max_rows:
-            raise BodyTooLarge(
-                f"Expected at most {self._max_rows} rows in a request, got {len(rows)}.",
-                remedy="Send them in several requests.",
-            )
+        try:
+            rows = self.many.validate_json(body)
+        except ValidationError as error:
+            self._check_length(error)
+            raise
         return [self._unwrap(row) for row in rows], False
+
+    def _check_length(self, error: ValidationError) -> None:
+        if error.error_count() > 1:
+            return
+        (found,) = error.errors(include_url=False, include_input=False)
+        if found["type"] == "too_long" and not found["loc"]:
+            raise BodyTooLarge(
+                f"Expected at most {self._max_rows} rows in a request, got "
+                f"{found['ctx']['actual_length']}.",
+                remedy="Send them in several requests.",
+            ) from None
 
     def inputs(self, rows: Sequence[BaseModel], *, single: bool) -> Inputs:
         """What a model and the journal are given of validated rows.
