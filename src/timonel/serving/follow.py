@@ -17,7 +17,7 @@ __all__ = ["Follower"]
 _log = logging.getLogger(__name__)
 
 _FOLLOW_SECONDS = 0.05
-_STOP_SECONDS = 10
+_STOP_SECONDS = 5
 
 
 class Follower:
@@ -51,9 +51,10 @@ class Follower:
         self._thread.start()
 
     def stop(self) -> None:
-        """Follow no more; what is being loaded is not waited for."""
+        """Follow no more; what is being loaded is waited for, and not used."""
         self._stop.set()
         self._thread.join(timeout=_STOP_SECONDS)
+        self._routes.close(_STOP_SECONDS)
 
     def step(self) -> None:
         """Follow the state when its file changed, or when a version is not loaded yet."""

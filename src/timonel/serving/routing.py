@@ -145,6 +145,7 @@ class Routes:
         self._failed: Mapping[Champion, _Failure] = {}
         self._served: Mapping[tuple[str, str], Served] = {}
         self._moved: Mapping[tuple[str, str], tuple[Shift, Served]] = {}
+        self._closed = False
         self.changed: Callable[[], object] = lambda: None
         self.state = State()
 
@@ -260,12 +261,26 @@ class Routes:
         for thread in loading:
             thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
 
+    def close(self, patience: float) -> None:
+        """Begin to load nothing more, and wait for what is being loaded.
+
+        A process that ends while ONNX Runtime builds a session ends with a crash.
+        """
+        with self._lock:
+            self._closed = True
+            loading = list(self._loading.values())
+        deadline = time.monotonic() + patience
+        for thread in loading:
+            thread.join(max(0.0, deadline - time.monotonic()))
+
     def settled(self) -> bool:
         """Whether every version of the state that this process serves is loaded."""
         return not self._failed and not self._loading
 
     def _begin(self) -> list[threading.Thread]:
         """Threads, yet to be started, that load what is wanted and missing."""
+        if self._closed:
+            return []
         wanted = self._own((*self.state.champions, *self.state.standby))
         self._failed = {c: failure for c, failure in self._failed.items() if c in wanted}
         begun = []
