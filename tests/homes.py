@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 from fastapi import FastAPI
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
@@ -13,6 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from timonel.data.pictures import enlarge
+from timonel.monitoring.reference import Reference
 from timonel.project import Project, Read, load_project
 from timonel.serving.upkeep import Upkeep
 from timonel.serving.worker import worker_app
@@ -79,11 +81,23 @@ def deploy(
     *,
     champion: bool = True,
 ) -> Version:
-    """Train the project's first model on made-up penguins and make it champion if asked."""
+    """Train the project's first model on made-up penguins and make it champion if asked.
+
+    It carries the sketch of a thousand such rows, which windows can be compared with.
+    """
     arrays, labels = penguin_rows(seed=seed)
     estimator = make_pipeline(StandardScaler(), LogisticRegression())
+    frame = pl.DataFrame(penguin_rows(1_000, seed=99)[0])
+    reference = Reference.of_frame(frame, project.columns, sorted(set(labels)), project.drift)
     return deploy_trained(
-        project, settings, estimator, arrays, labels, number=number, champion=champion
+        project,
+        settings,
+        estimator,
+        arrays,
+        labels,
+        number=number,
+        champion=champion,
+        sketch=reference.to_bytes(),
     )
 
 
@@ -97,6 +111,7 @@ def deploy_trained(
     model: str | None = None,
     number: int = 1,
     champion: bool = True,
+    sketch: bytes | None = None,
 ) -> Version:
     """Fit an estimator on rows of the project and make it champion if asked."""
     estimator.fit(design_matrix(project.columns, arrays), labels)
@@ -104,7 +119,15 @@ def deploy_trained(
     name = model or project.model_names[0]
     content, classes, binding = exported.content, exported.classes, exported.binding
     return store_version(
-        project, settings, name, content, classes, binding, number=number, champion=champion
+        project,
+        settings,
+        name,
+        content,
+        classes,
+        binding,
+        number=number,
+        champion=champion,
+        sketch=sketch,
     )
 
 
@@ -147,6 +170,7 @@ def store_version(
     *,
     number: int = 1,
     champion: bool = True,
+    sketch: bytes | None = None,
 ) -> Version:
     """Put an ONNX file into the stores as a version, and make it champion if asked."""
     folder = settings.root / "made" / f"{project.name}-{model}-{number}"
@@ -156,6 +180,8 @@ def store_version(
     )
     (folder / "model.onnx").write_bytes(content)
     (folder / "signature.json").write_bytes(signature.to_json())
+    if sketch is not None:
+        (folder / "sketch.bin").write_bytes(sketch)
     objects = ObjectStore.open(settings.objects_url)
     versions = Versions(Database.open(settings.database_url))
     names = (project.name, model, number)

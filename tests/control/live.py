@@ -74,14 +74,16 @@ class Live:
         failing: float = 0.0,
         slower: float = 1.0,
         labelled: float = 0.0,
+        moved: float = 1.0,
     ) -> None:
         """`count` requests over so many seconds, as a segment.
 
         `share` of them go to the challenger, `mirror` is shown to it. `right` says how often the
         champion and the challenger are; `failing` how often the latter fails, and `slower` how
-        much longer it takes. A share `labelled` gets its label.
+        much longer it takes. A share `labelled` gets its label. Bills are `moved` times as long.
         """
         arrays, species = penguin_rows(count, seed=self._files)
+        arrays["bill_length_mm"] *= np.float32(moved)
         items: list[Meta | Record | Feedback] = [self._meta(1), self._meta(challenger)]
         for n in range(count):
             self.clock.now += seconds / count

@@ -17,6 +17,7 @@ from typing import Protocol
 
 from timonel.control.gather import Gatherer
 from timonel.control.steering import Steering
+from timonel.control.watch import Watch
 from timonel.errors import TimonelError
 from timonel.ids import Ids
 from timonel.monitoring.replay import Replay
@@ -97,7 +98,10 @@ def parts_of(projects: Sequence[Project], settings: Settings, database: Database
     objects = ObjectStore.open(settings.objects_url)
     replay = Replay(objects, settings.serving_folder)
     gather = Gatherer(Segments(database), Labels(database), objects, replay)
-    return [_Rollouts(projects, Steering(database, gather))]
+    return [
+        _Rollouts(projects, Steering(database, gather)),
+        Watch(projects, settings, database),
+    ]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
