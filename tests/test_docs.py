@@ -181,7 +181,9 @@ def _anchor(heading: str) -> str:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home in which everything bundled has a version, as after the first minutes of `up`."""
     settings = Settings(home=tmp_path_factory.mktemp("docs") / "home")
-    homes.deploy(load_project("penguins"), settings)
+    for number in (1, 2):
+        penguins = load_project("penguins")
+        homes.deploy(penguins, settings, number=number, champion=number == 1)
     network = load_project("digits").model("cnn").embedded
     assert network is not None
     content = (network / "model.onnx").read_bytes()

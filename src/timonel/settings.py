@@ -84,6 +84,9 @@ class Settings(BaseSettings):
     journal_rotate_bytes: int = Field(
         64_000_000, ge=4_096, description="largest that a journal file gets"
     )
+    controller: bool = Field(
+        True, description="run the process that steers rollouts and watches for drift"
+    )
     jobs: int = Field(0, ge=0, description="processes for training; 0: one a core")
 
     @cached_property

@@ -51,10 +51,14 @@ def test_the_commands_are_those_of_the_design() -> None:
         *(f"timonel {name}" for name in ("up", "run", "serve", "predict", "adopt")),
         *(f"timonel {name}" for name in ("promote", "rollback", "restart")),
         *(f"timonel {name}" for name in ("check", "new", "sample")),
+        *(
+            f"timonel rollout{name}"
+            for name in ("", " start", " status", " pause", " resume", " promote", " abort")
+        ),
         *(f"timonel models{name}" for name in ("", " list", " show", " export")),
         *(f"timonel journal{name}" for name in ("", " list", " export")),
         *(f"timonel keys{name}" for name in ("", " create", " list", " rotate", " revoke")),
-        "timonel doctor",
+        *(f"timonel {name}" for name in ("doctor", "events", "history")),
     }
 
 

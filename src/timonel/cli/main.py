@@ -12,6 +12,8 @@ from timonel.cli import (
     adopt,
     check,
     doctor,
+    events,
+    history,
     journal,
     keys,
     models,
@@ -19,6 +21,7 @@ from timonel.cli import (
     predict,
     promote,
     restart,
+    rollout,
     run,
     sample,
     score,
@@ -45,12 +48,15 @@ app.command("score")(score.score)
 app.add_typer(models.app, name="models")
 app.command("promote")(promote.promote)
 app.command("rollback")(promote.rollback)
+app.add_typer(rollout.app, name="rollout")
 app.command("restart")(restart.restart)
 app.command("adopt")(adopt.adopt)
 app.command("sample")(sample.sample)
 app.command("check")(check.check)
 app.command("new")(new.new)
 app.add_typer(journal.app, name="journal")
+app.command("events")(events.events)
+app.command("history")(history.history)
 app.add_typer(keys.app, name="keys")
 app.command("doctor")(doctor.doctor)
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from timonel.pipeline.promotion import Change
     from timonel.settings import Settings
 
-__all__ = ["promote", "rollback"]
+__all__ = ["Reason", "parts_of", "promote", "rollback"]
 
 Reason = Annotated[
     str | None, typer.Option(help="Why, for the audit log.", show_default="asked by hand")
@@ -42,7 +42,7 @@ def promote(
     from timonel.pipeline.promotion import promote as act
 
     options = settings()
-    project, model, number = _parts(version, needs_number=True)
+    project, model, number = parts_of(version, needs_number=True)
     change = act(
         options,
         project,
@@ -75,7 +75,7 @@ def rollback(
     from timonel.pipeline.promotion import roll_back
 
     options = settings()
-    project, name, _ = _parts(model, needs_number=False)
+    project, name, _ = parts_of(model, needs_number=False)
     change = roll_back(
         options,
         project,
@@ -87,7 +87,12 @@ def rollback(
     _tell(options, change, "rolled_back", wait=wait, as_json=json, began=began)
 
 
-def _parts(reference: str, *, needs_number: bool) -> tuple[str, str, int | None]:
+def parts_of(reference: str, *, needs_number: bool) -> tuple[str, str, int | None]:
+    """Project, model and number of `penguins/rf@3`, or of `penguins/rf` where none is needed.
+
+    Raises:
+        BadRequest: it is not of that form.
+    """
     from timonel.errors import BadRequest
 
     place, found, number = reference.partition("@")

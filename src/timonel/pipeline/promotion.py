@@ -19,9 +19,10 @@ from timonel.stores.aliases import Aliases
 from timonel.stores.artifacts import fetch_version
 from timonel.stores.database import Database
 from timonel.stores.objects import ObjectStore
+from timonel.stores.rollouts import Rollouts, Standing
 from timonel.stores.versions import Version, Versions
 
-__all__ = ["Change", "promote", "roll_back", "wait_served"]
+__all__ = ["Change", "make_challenger", "promote", "roll_back", "wait_served"]
 
 _POLL_SECONDS = 0.02
 _PATIENCE = 60.0
@@ -68,23 +69,11 @@ def promote(
     with closing(Database.open(settings.database_url)) as database:
         versions, names = Versions(database), (project, model, number)
         version, champion = versions.get(*names), versions.champion(project, model)
-        if version.state in ("champion", "refused", "rolled_back"):
-            raise BadRequest(
-                f"Expected a version that may become champion, got {version.label}, which is "
-                f"{version.state} ({version.reason}).",
-                remedy="See those there are with: timonel models list",
-            )
+        _refuse_ended(version)
         objects = ObjectStore.open(settings.objects_url)
         folder = fetch_version(version.digest, objects, settings.serving_folder)
         signature = _signature(folder)
-        objections = _differences(champion, signature, objects, settings)
-        if version.state == "candidate":
-            objections.append("No gate has judged it: it is a candidate.")
-        if objections and not force:
-            raise PromotionRefused(
-                f"{version.label} was not promoted. {' '.join(objections)}",
-                remedy="If that is meant, add --force.",
-            )
+        objections = _objections(version, champion, signature, objects, settings, force=force)
         _make_ready(versions, version, folder, signature, settings, who, patience)
         Aliases(database).settle(settings.registry_url, project, model, champion)
         before = {"former": champion.label} if champion else {}
@@ -97,6 +86,31 @@ def promote(
             over=champion.number if champion else None,
         )
     return Change(promoted, champion, tuple(objections), time.monotonic() - began)
+
+
+def make_challenger(
+    settings: Settings, project: str, model: str, number: int, *, who: str, force: bool = False
+) -> tuple[str, ...]:
+    """Let a version be rolled out; the objections that `force` passed over.
+
+    Raises:
+        NotFound: there is no such version.
+        BadRequest: it is champion already, or its state is an end.
+        PromotionRefused: clients of the champion would notice, or no gate has judged it.
+        ArtifactError: its files are not what they must be, or do not run.
+    """
+    with closing(Database.open(settings.database_url)) as database:
+        versions, names = Versions(database), (project, model, number)
+        version, champion = versions.get(*names), versions.champion(project, model)
+        _refuse_ended(version)
+        objects = ObjectStore.open(settings.objects_url)
+        folder = fetch_version(version.digest, objects, settings.serving_folder)
+        signature = _signature(folder)
+        objections = _objections(version, champion, signature, objects, settings, force=force)
+        _try(folder, signature)
+        if version.state != "challenger":
+            versions.move(*names, "challenger", who=who, reason="it is to be rolled out")
+    return tuple(objections)
 
 
 def roll_back(
@@ -112,8 +126,10 @@ def roll_back(
 ) -> Change:
     """Put the champion out of service for good, and the one before it, or `to`, in its place.
 
-    The one before is kept ready by a running server, so this takes effect at once; another is
-    loaded first. What clients would notice is noted, and does not stand in the way.
+    During a rollout, or the watch after it, its challenger is put out of service instead: the
+    champion of its start answers all again. The version before is kept ready by a running server,
+    so this takes effect at once; another is loaded first. What clients would notice is noted, and
+    does not stand in the way.
 
     Raises:
         NotFound: there is no champion, nothing to go back to, or no version `to`.
@@ -131,6 +147,11 @@ def roll_back(
                 f"{project}/{model} has no champion to roll back.",
                 remedy="See what there is with: timonel models list",
             )
+        if to is None and (going := _rollout_of(database, project, model)):
+            Rollouts(database).roll_back(going.id, who=who, reason=reason, evidence=evidence or {})
+            former = versions.get(project, model, going.challenger)
+            good = versions.get(project, model, going.champion)
+            return Change(good, former, (), time.monotonic() - began)
         target = versions.former(project, model) if to is None else versions.get(project, model, to)
         if target is None:
             raise NotFound(
@@ -162,6 +183,10 @@ def roll_back(
     return Change(good, bad, tuple(notes), time.monotonic() - began)
 
 
+def _rollout_of(database: Database, project: str, model: str) -> Standing | None:
+    return next((r for r in Rollouts(database).active(project) if r.model == model), None)
+
+
 def wait_served(settings: Settings, version: Version, seconds: float = 30.0) -> int | None:
     """Wait until every worker that answers serves a version; their number, None without a server.
 
@@ -181,6 +206,36 @@ def wait_served(settings: Settings, version: Version, seconds: float = 30.0) -> 
             )
         time.sleep(_POLL_SECONDS)
     return None
+
+
+def _refuse_ended(version: Version) -> None:
+    if version.state in ("champion", "refused", "rolled_back"):
+        raise BadRequest(
+            f"Expected a version that may become champion, got {version.label}, which is "
+            f"{version.state} ({version.reason}).",
+            remedy="See those there are with: timonel models list",
+        )
+
+
+def _objections(
+    version: Version,
+    champion: Version | None,
+    signature: Signature,
+    objects: ObjectStore,
+    settings: Settings,
+    *,
+    force: bool,
+) -> list[str]:
+    """What speaks against a version; raises PromotionRefused unless it is to be passed over."""
+    objections = _differences(champion, signature, objects, settings)
+    if version.state == "candidate":
+        objections.append("No gate has judged it: it is a candidate.")
+    if objections and not force:
+        raise PromotionRefused(
+            f"{version.label} was not promoted. {' '.join(objections)}",
+            remedy="If that is meant, add --force.",
+        )
+    return objections
 
 
 def _signature(folder: Path) -> Signature:

@@ -13,6 +13,7 @@ from types import FrameType
 
 from timonel.errors import TimonelError
 from timonel.project import Project
+from timonel.serving.companion import Companion
 from timonel.serving.fleet import Fleet
 from timonel.serving.launcher import Launcher
 from timonel.serving.operator import PipelineOperator
@@ -87,12 +88,20 @@ class Supervisor:
             say=self.say,
         )
         upkeep = Upkeep(settings, self.projects, operator.adopt, routed=fleet.routed)
+        companion = Companion(
+            "timonel.control.controller",
+            self.names,
+            os.environ | settings.environment_variables(),
+            settings.logs_folder / "controller.log",
+            say=self.say,
+        )
         with self._signals():
             try:
                 upkeep.start()
-                self._loop(fleet, upkeep)
+                self._loop(fleet, upkeep, companion)
             finally:
                 self._launcher.stop()
+                companion.stop()
                 fleet.stop()
                 listener.close()
                 upkeep.stop()
@@ -160,7 +169,7 @@ class Supervisor:
             for number, handler in former.items():
                 signal.signal(number, handler)
 
-    def _loop(self, fleet: Fleet, upkeep: Upkeep) -> None:
+    def _loop(self, fleet: Fleet, upkeep: Upkeep, companion: Companion) -> None:
         announced, told = False, None
         while not self._stopping.is_set():
             fleet.tend()
@@ -174,6 +183,8 @@ class Supervisor:
                 self.on_ready()
                 if self.train:
                     self._launcher.start(self.projects)
+            if announced and self.settings.controller:  # nothing else waits for it
+                companion.tend()
             self._stopping.wait(_POLL_SECONDS)
 
     def _roster(self, fleet: Fleet, upkeep: Upkeep) -> Roster:
