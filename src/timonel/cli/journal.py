@@ -1,13 +1,13 @@
 """`timonel journal`: what was asked and answered, listed and exported."""
 
 from contextlib import suppress
-from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from timonel.cli.moments import MOMENT, moment, utc
 from timonel.cli.output import Json, emit, settings, table
 from timonel.cli.stores import open_database
 
@@ -41,13 +41,13 @@ def list_segments(json: Json = False) -> None:
     found = segments.list() if segments else []
     if json:
         times = ("first_time", "last_time", "added")
-        emit([{**vars(one), **{name: _utc(getattr(one, name)) for name in times}} for one in found])
+        emit([{**vars(one), **{name: utc(getattr(one, name)) for name in times}} for one in found])
         return
     table(
         "segments",
         ["project", "rows", "first (UTC)", "last (UTC)", "key"],
         [
-            [one.project, one.rows, _utc(one.first_time), _utc(one.last_time), one.object_key]
+            [one.project, one.rows, utc(one.first_time), utc(one.last_time), one.object_key]
             for one in found
         ],
     )
@@ -66,7 +66,7 @@ def export(
     ] = None,
     since: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="From this time on: 2026-11-20 or 2026-11-20T13:00Z."),
+        typer.Option(metavar="TIME", help=f"From this time on: {MOMENT}."),
     ] = None,
     until: Annotated[
         str | None, typer.Option(metavar="TIME", help="Before this time, written alike.")
@@ -94,7 +94,8 @@ def export(
         )
     if out is not None and out.is_dir():
         raise BadRequest(f"Expected --out to be a file, got the folder {out}.")
-    start, end = _seconds("--since", since), _seconds("--until", until)
+    start = None if since is None else moment("--since", since)
+    end = None if until is None else moment("--until", until)
     options = settings()
     segments = _known(_segments(options), project)
     objects = ObjectStore.open(options.objects_url)
@@ -138,24 +139,6 @@ def _known(segments: "Segments | None", project: str) -> "Segments":
             remedy="Serve the project and ask it something: timonel serve NAME",
         )
     return segments
-
-
-def _seconds(option: str, given: str | None) -> float | None:
-    """A moment as seconds since 1970; one without a zone is local."""
-    from timonel.errors import BadRequest
-
-    if given is None:
-        return None
-    try:
-        return datetime.fromisoformat(given).astimezone().timestamp()
-    except (ValueError, OverflowError, OSError):
-        raise BadRequest(
-            f"{option}: expected an ISO time such as 2026-11-20T13:00:00Z, got {given!r}."
-        ) from None
-
-
-def _utc(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _say_waiting(options: "Settings") -> None:

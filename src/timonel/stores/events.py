@@ -1,6 +1,6 @@
 """The audit log: who changed what, when, from what to what, and on what evidence."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,9 +58,13 @@ class Events:
         self._database = database
 
     def list(
-        self, subject: str | None = None, since: float | None = None, limit: int = 100
+        self,
+        subject: str | None = None,
+        since: float | None = None,
+        limit: int | None = 100,
+        kinds: Collection[str] = (),
     ) -> Sequence[Event]:
-        """The newest `limit` events, newest first.
+        """The newest `limit` events (None: all) of some `kinds` (default: all), newest first.
 
         `subject` takes in what belongs to it: "digits" all its models and runs, "digits/cnn" all
         its versions. `since`: seconds since 1970, included.
@@ -77,5 +81,7 @@ class Events:
             )
         if since is not None:
             query = query.where(tables.events.c.at >= since)
+        if kinds:
+            query = query.where(tables.events.c.kind.in_(kinds))
         with self._database.read() as connection:
             return [Event(**row) for row in connection.execute(query).mappings()]

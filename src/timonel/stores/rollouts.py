@@ -131,7 +131,8 @@ class Rollouts:
                 )
             )
             standing = _get(connection, id)
-            _record(connection, standing, None, "running", now, who, reason, {})
+            first = {"step": 0, "share": share, "mirror": mirror}
+            _record(connection, standing, None, "running", now, who, reason, first)
             raise_generation(connection)
             if isinstance(plan, AllAtOnce):
                 return _promote(connection, standing, now, who, reason, {})
