@@ -137,7 +137,9 @@ def calibrate(
     if reference.tracks:
         for track in reference.tracks:
             mine = [one for one in found if one.measure.name in track.codes]
-            distances, count = _by_blocks(mine, track, rows, draws)
+            seen = max((one.tally.rows for one in mine), default=0)
+            share = min(seen / max(reference.sketch.rows, 1), 1.0)
+            distances, count = _by_blocks(mine, track, rows, share, rng, draws)
             drawn |= distances
             blocks = blocks or count
     else:
@@ -228,10 +230,19 @@ def _likely(one: Comparison, counts: np.ndarray) -> np.ndarray:
 
 
 def _by_blocks(
-    found: Sequence[Comparison], track: Track, rows: int, draws: int
+    found: Sequence[Comparison],
+    track: Track,
+    window: int,
+    share: float,
+    rng: np.random.Generator,
+    draws: int,
 ) -> tuple[dict[str, np.ndarray], int]:
-    """Distances of blocks of neighbouring rows by comparison, and how many lie side by side."""
-    rows = max(min(rows, track.rows // _BLOCKS_APART, track.stretch), 1)
+    """Distances of blocks of neighbouring rows by comparison, and how many lie side by side.
+
+    Of a track with only a `share` of the rows, such as those held out, blocks are taken that span
+    as much time as a window does, and distances shrunk to a window's number of rows.
+    """
+    rows = max(min(round(window * share), track.rows // _BLOCKS_APART, track.stretch), 1)
     apart = track.rows // rows
     starts = _starts(track, rows, min(draws, 8 * apart))
     chosen = starts[:, None] + np.arange(rows)
@@ -246,10 +257,25 @@ def _by_blocks(
         kept = cells >= 0
         flat = (place * groups.size + cells)[kept]
         counts = np.bincount(flat, minlength=len(starts) * number * groups.size)
-        found_here = one.distances(counts.reshape(len(starts), number, groups.size))
+        held = one.distances(counts.reshape(len(starts), number, groups.size))
         # A block is part of the reference, and pulls it to its side.
-        distances[one.name] = found_here / (1 - rows / max(one.rows, rows + 1))
+        made = held / (1 - rows / max(one.rows, rows + 1))
+        distances[one.name] = made * (_filled(one, made, rows, window, rng) if share < 1 else 1.0)
     return distances, apart
+
+
+def _filled(
+    one: Comparison, distances: np.ndarray, rows: int, window: int, rng: np.random.Generator
+) -> float:
+    """By what blocks of `rows` rows shrink when their time is filled with `window` rows.
+
+    Squares of what blocks differ in and of what chance adds to so many rows add up.
+    """
+    few, many = (
+        float((_by_rows(one, size, None, rng, _DRAWS // 10) ** 2).mean()) for size in (rows, window)
+    )
+    square = float((distances**2).mean())
+    return math.sqrt(min((max(square - few, 0.0) + many) / square, 1.0)) if square else 1.0
 
 
 def _starts(track: Track, rows: int, most: int) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing_extensions import TypedDict
 
 from timonel.contract import Answer, Contract, Upload
 from timonel.data.sources import Concat, Embedded, FirstOf, Idx, Python
-from timonel.policies import Gate, Quality, Split
+from timonel.policies import Drift, Gate, Quality, Split
 from timonel.project import File, Model, Pretrained, Project
 from timonel.schema import Image, Pixels
 
@@ -113,6 +113,7 @@ project = Project(
     split=Split(given="part", validation=0.05),
     quality=Quality(duplicates="keep"),
     gate=Gate(floor=0.7),
+    drift=Drift(ordered=True),  # digits of one hand come together, here and in traffic
     contract=Contract(reply=reply, rows="one", unknown="ignore", upload=UPLOAD),
     text_log=True,
 )
