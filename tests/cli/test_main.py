@@ -58,7 +58,7 @@ def test_the_commands_are_those_of_the_design() -> None:
         *(f"timonel models{name}" for name in ("", " list", " show", " export")),
         *(f"timonel journal{name}" for name in ("", " list", " export")),
         *(f"timonel keys{name}" for name in ("", " create", " list", " rotate", " revoke")),
-        *(f"timonel {name}" for name in ("doctor", "events", "history")),
+        *(f"timonel {name}" for name in ("doctor", "drift", "events", "history")),
     }
 
 

@@ -12,6 +12,7 @@ from timonel.cli import (
     adopt,
     check,
     doctor,
+    drift,
     events,
     history,
     journal,
@@ -49,6 +50,7 @@ app.add_typer(models.app, name="models")
 app.command("promote")(promote.promote)
 app.command("rollback")(promote.rollback)
 app.add_typer(rollout.app, name="rollout")
+app.command("drift")(drift.drift)
 app.command("restart")(restart.restart)
 app.command("adopt")(adopt.adopt)
 app.command("sample")(sample.sample)
