@@ -30,6 +30,7 @@ PATHS = {
     "about": "/docs",
     "metrics": "/metrics",
     "predict": "/digits/predict",
+    "feedback": "/digits/feedback",
     "operate": "/api/projects/digits/runs",
 }
 
@@ -159,6 +160,9 @@ def test_with_keys_an_operator_needs_one_also_on_this_machine() -> None:
         (PREDICT, "/digits/run-pipeline", 403, "--scope operate"),
         (OPERATE, "/digits/run-pipeline", 200, ""),
         (OPERATE, "/digits/predict", 403, "--scope predict"),
+        (PREDICT, "/digits/feedback", 200, ""),
+        (OPERATE, "/digits/feedback", 403, "--scope predict"),
+        (ONE, "/penguins/feedback", 403, "key for penguins"),
         (OPERATE, "/metrics", 200, ""),
         (ONE, "/digits/predict", 200, ""),
         (ONE, "/v2/models/digits/infer", 200, ""),
@@ -194,6 +198,13 @@ def test_a_rate_is_a_429_that_says_when_to_ask_again() -> None:
     replies = asyncio.run(many())
     assert [reply.status for reply in replies] == [200, 200, 429]
     assert replies[2].headers["retry-after"] == "30"
+
+
+def test_other_sites_say_no_labels_and_other_machines_may() -> None:
+    door, path = door_of(), PATHS["feedback"]
+    for headers in ({"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
+        assert asked(door, path, headers).status == 403
+    assert asked(door, path, {"Origin": ORIGIN}, client="10.0.0.8").status == 200
 
 
 def test_other_sites_change_nothing_even_on_loopback_nor_by_a_name_of_theirs() -> None:
@@ -329,7 +340,7 @@ def test_health_and_operators_are_answered_by_a_crowded_worker() -> None:
         until.set()
         return [reply.status for reply in [*others, await inside]]
 
-    assert asyncio.run(crowd()) == [200, 200, 200, 503, 200, 200]
+    assert asyncio.run(crowd()) == [200, 200, 200, 503, 200, 200, 200]
 
 
 @pytest.mark.parametrize(

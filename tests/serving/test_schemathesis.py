@@ -27,6 +27,7 @@ BOTH = ("digits", "penguins")
 PATHS = [f"GET {path}" for path in ("/", "/health", "/live", "/ready", "/metrics")]
 PATHS += [f"GET /{project}/{name}" for project in BOTH for name in ("health", "live", "ready")]
 PATHS += [f"POST /{project}/predict" for project in BOTH]
+PATHS += [f"POST /{project}/feedback" for project in BOTH]
 PATHS += [f"GET /api/projects/{project}/runs" for project in BOTH]
 PATHS += [f"GET /api/projects/{project}/runs/{{run}}" for project in BOTH]
 PATHS += [f"GET {path}" for path in ("/ping", "/version", "/v2")]
@@ -55,9 +56,9 @@ def test_all_that_is_documented_is_tried(operations: dict[str, Any]) -> None:
     assert sorted(operations) == sorted(PATHS + TRAIN)
 
 
-# Only predictions take anything that could be wrong.
+# Only predictions and labels take anything that could be wrong.
 TRIED = [(path, GenerationMode.POSITIVE) for path in PATHS]
-TAKES = ("/predict", "/infer", "/invocations")
+TAKES = ("/predict", "/feedback", "/infer", "/invocations")
 TRIED += [(path, GenerationMode.NEGATIVE) for path in PATHS if path.endswith(TAKES)]
 
 

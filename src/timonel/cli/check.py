@@ -168,10 +168,13 @@ def _routes(project: "Project") -> list[dict[str, str]]:
     paths += ["/v2", "/v2/health/live", "/v2/health/ready", model, f"{model}/ready"]
     paths += [f"{model}/versions/{{version}}", f"{model}/versions/{{version}}/ready"]
     mlflow = "MLflow's JSON or a table"
+    said = "true labels as JSON or CSV"
     called = f"tensors; models are {', '.join((project.name, *_full_names(project)))}"
     return [
         {"route": f"POST /{project.name}/predict", "answers": "always", "takes": body},
         {"route": "POST /predict", "answers": "when served alone", "takes": body},
+        {"route": f"POST /{project.name}/feedback", "answers": "always", "takes": said},
+        {"route": "POST /feedback", "answers": "when served alone", "takes": said},
         {"route": f"POST {model}/infer", "answers": "always", "takes": called},
         {
             "route": f"POST {model}/versions/{{version}}/infer",

@@ -20,6 +20,7 @@ from timonel.errors import TimonelError
 from timonel.project import Project
 from timonel.serving.channel import Operator
 from timonel.serving.documentation import Operation
+from timonel.serving.feedback import FeedbackDesk, feedback_operation
 from timonel.serving.lean import LeanPath
 from timonel.serving.metrics import Metrics
 from timonel.serving.operate import add_operate
@@ -45,6 +46,7 @@ def build_app(
     at_root: bool,
     door: Callable[[ASGIApp], ASGIApp],
     entrances: Sequence[Entrance] = (),
+    desks: Sequence[FeedbackDesk] = (),
     origins: Sequence[str] = (),
     lifespan: Lifespan | None = None,
     operator: Operator | None = None,
@@ -53,8 +55,8 @@ def build_app(
     """The application for these projects, the one at the root too when `at_root`.
 
     `door` makes what stands in front of all of it and says who may come in.
-    `entrances` are where other protocols bring their rows. `troubles` are sentences that /health
-    shows beside those of the routes.
+    `entrances` are where other protocols bring their rows, `desks` where labels are said.
+    `troubles` are sentences that /health shows beside those of the routes.
     """
     app = _Application(
         title="Timonel",
@@ -84,6 +86,9 @@ def build_app(
             shown = prefix == prefixes[-1]
             _add_predict(app, prefix, project, predictor, operation, shown=shown)
             _add_health(app, prefix, [project], routes, troubles, shown=shown)
+    for desk in desks:
+        for prefix in [f"/{desk.project.name}"] + ([""] if at_root else []):
+            _add_feedback(app, prefix, desk, shown=prefix == "" or not at_root)
     if not at_root:
         _add_health(app, "", projects, routes, troubles, shown=True)
     if operator is not None:
@@ -146,6 +151,26 @@ def _add_predict(
             description=project.description,
             tags=[project.name],
             openapi_extra=operation.extra,
+            response_class=Response,
+        )
+
+
+def _add_feedback(app: FastAPI, prefix: str, desk: FeedbackDesk, *, shown: bool) -> None:
+    async def feedback(request: Request) -> Response:
+        """Say what was true of predictions, by their ids; the same again changes nothing."""
+        return await desk(request)
+
+    for path in (f"{prefix}/feedback", f"{prefix}/feedback/"):
+        app.add_api_route(
+            path,
+            feedback,
+            methods=["POST"],
+            status_code=202,
+            name=f"feedback {desk.project.name}",
+            summary=f"Say what {desk.project.target} was",
+            tags=[desk.project.name],
+            include_in_schema=shown and not path.endswith("/"),
+            openapi_extra=feedback_operation(desk.project),
             response_class=Response,
         )
 

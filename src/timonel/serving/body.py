@@ -1,12 +1,15 @@
 """A request's body: read up to a limit, and unpacked where the client packed it."""
 
 import zlib
+from typing import Any
 
+from starlette.datastructures import FormData
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from timonel.errors import BadRequest, BodyTooLarge
 
-__all__ = ["UnsupportedBody", "read_body"]
+__all__ = ["BadForm", "UnsupportedBody", "read_body", "read_form"]
 
 _WINDOWS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 
@@ -15,6 +18,12 @@ class UnsupportedBody(BadRequest):
     """A content type or encoding that is not taken."""
 
     status = 415
+
+
+class BadForm(BadRequest):
+    """A multipart form without what it must have."""
+
+    status = 422
 
 
 async def read_body(request: Request, limit: int) -> bytes:
@@ -40,6 +49,27 @@ async def read_body(request: Request, limit: int) -> bytes:
     body = b"".join(chunks)
     packed = request.headers.get("content-encoding", "identity").strip().lower()
     return body if packed in ("identity", "") else _unpacked(body, packed, limit)
+
+
+async def read_form(request: Request, limit: int) -> FormData:
+    """The fields of a multipart form of at most `limit` bytes; close it after use.
+
+    Raises:
+        BadRequest: it cannot be read as a form.
+    """
+    body = await read_body(request, limit)
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    try:
+        return await Request(request.scope, receive).form(
+            max_files=4, max_fields=16, max_part_size=limit
+        )
+    except HTTPException as error:
+        raise BadRequest(f"Expected a multipart form, got: {error.detail}") from None
+    except (ValueError, KeyError, LookupError) as error:
+        raise BadRequest(f"Expected a multipart form, got: {error}") from None
 
 
 def _unpacked(body: bytes, packed: str, limit: int) -> bytes:

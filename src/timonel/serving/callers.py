@@ -14,7 +14,7 @@ from timonel.settings import is_loopback
 
 __all__ = ["Kind", "Place", "check_near", "check_page", "client_of", "is_far", "place_of"]
 
-Kind = Literal["probe", "about", "metrics", "predict", "operate"]
+Kind = Literal["probe", "about", "metrics", "predict", "feedback", "operate"]
 """`probe` says whether a server is well, `about` describes it, `operate` changes something."""
 
 _PROBES = ("health", "live", "ready", "ping")
@@ -52,7 +52,8 @@ def place_of(path: str, projects: Sequence[str], *, at_root: bool) -> Place:
         named = parts[2 if first == "v2" else 1] if len(parts) > 2 else None
         # A model may be called `digits/cnn` or `digits.cnn`.
         return Place("predict", named.partition(".")[0]) if named else Place("about")
-    return Place("predict", first if first in projects else root)
+    kind: Kind = "feedback" if last == "feedback" else "predict"
+    return Place(kind, first if first in projects else root)
 
 
 def check_near(client: str, host: str | None) -> None:

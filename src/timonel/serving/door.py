@@ -49,7 +49,7 @@ _READ = frozenset(
 )
 _SECONDS = re.compile(rb"\d{1,6}(\.\d{1,6})?")
 _MOST_PATHS = 2_048
-_OPERATING = 64  # pages that watch events, and runs that are waited for
+_OPERATING = 64  # pages that watch events, runs that are waited for; labels that are said
 _REASONS: Sequence[tuple[type[TimonelError], str]] = (
     (KeyNeeded, "key"),
     (NotAllowed, "not allowed"),
@@ -119,7 +119,11 @@ class Door:
                 max_body=rules.max_body,
                 body_seconds=rules.body_seconds,
             )
-            for kind, limit in (("predict", most), ("operate", lambda: _OPERATING))
+            for kind, limit in (
+                ("predict", most),
+                ("feedback", lambda: _OPERATING),
+                ("operate", lambda: _OPERATING),
+            )
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -186,16 +190,17 @@ class Door:
         rules, kind = self._rules, place.kind
         server = scope.get("server")
         locked = rules.locked or is_far(server[0] if server else "")
-        if kind == "operate":
+        if kind in ("feedback", "operate"):
             check_page(headers, rules.origins, locked=locked)
-            if not locked:
+            if kind == "operate" and not locked:
                 host = headers.get(b"host")
                 check_near(client_of(scope), None if host is None else host.decode("latin-1"))
         if not locked or (rules.open == "predict" and kind in ("predict", "about")):
             return
         key = self._key_in(headers)
-        if kind in ("predict", "operate"):
-            _check_scope(key, kind, place.project)
+        if kind in ("predict", "feedback", "operate"):
+            # Labels move rollouts: `open` lets nobody say them, a key for predictions does.
+            _check_scope(key, "operate" if kind == "operate" else "predict", place.project)
         self._keyring.spend(key)
 
     def _key_in(self, headers: Mapping[bytes, bytes]) -> Key:

@@ -87,6 +87,12 @@ class Metrics:
             ["project", "outcome"],
             registry=self._registry,
         )
+        self._labels = Counter(
+            "timonel_feedback_total",
+            "Labels that were said of predictions, by project.",
+            ["project"],
+            registry=self._registry,
+        )
         self._lost, self._refused = (
             Counter(name, sentence, registry=self._registry)
             for name, sentence in (
@@ -135,6 +141,10 @@ class Metrics:
     def cached(self, project: str, outcome: str) -> None:
         """Count one request by its cache's outcome, `hit` or `miss`."""
         self._cache.labels(project, outcome).inc()
+
+    def said(self, project: str, labels: int) -> None:
+        """Count labels that were recorded."""
+        self._labels.labels(project).inc(labels)
 
     def journal(self, *, lost: int, refused: int, short: bool) -> None:
         """Set how this process's journal fares; see `Journal` for the three."""

@@ -9,13 +9,12 @@ import anyio.to_thread
 import msgspec
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import FormData, UploadFile
-from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from timonel.errors import BadRequest, TimonelError
+from timonel.errors import TimonelError
 from timonel.serving.answer import Answerer
-from timonel.serving.body import UnsupportedBody, read_body
+from timonel.serving.body import BadForm, UnsupportedBody, read_body, read_form
 from timonel.serving.identity import caller_of, identifier_of
 from timonel.serving.protocols.tabular import RefusedRows, Tabular, table_form
 from timonel.serving.rows import Inputs, RowReader, refusal_of
@@ -154,7 +153,7 @@ class Predictor:
             raise UnsupportedBody(
                 f"Project {self.project.name} takes no pictures; expected a JSON body."
             )
-        form = await _read_form(request, self.max_body)
+        form = await read_form(request, self.max_body)
         try:
             return await self._picture_in(form)
         finally:
@@ -192,33 +191,6 @@ class Predictor:
             max_pixels=self._max_pixels,
         )
         return self.reader.of_picture(picture_of(column, pixels))
-
-
-class BadForm(BadRequest):
-    """A multipart form without what it must have."""
-
-    status = 422
-
-
-async def _read_form(request: Request, limit: int) -> FormData:
-    """The fields of a multipart form of at most `limit` bytes.
-
-    Raises:
-        BadRequest: it cannot be read as a form.
-    """
-    body = await read_body(request, limit)
-
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    try:
-        return await Request(request.scope, receive).form(
-            max_files=4, max_fields=16, max_part_size=limit
-        )
-    except HTTPException as error:
-        raise BadRequest(f"Expected a multipart form, got: {error.detail}") from None
-    except (ValueError, KeyError, LookupError) as error:
-        raise BadRequest(f"Expected a multipart form, got: {error}") from None
 
 
 def _retry(error: TimonelError) -> dict[str, str]:

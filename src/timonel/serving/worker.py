@@ -24,6 +24,7 @@ from timonel.serving.app import build_app
 from timonel.serving.cache import AnswerCache
 from timonel.serving.channel import Link, Supervision
 from timonel.serving.door import Door, Rules
+from timonel.serving.feedback import FeedbackDesk, classes_of, recorder
 from timonel.serving.follow import Follower
 from timonel.serving.keyring import Keyring
 from timonel.serving.load import Refusals, most_of
@@ -74,9 +75,9 @@ def worker_app(
         rotate_bytes=settings.journal_rotate_bytes,
         rotate_seconds=settings.journal_rotate_seconds,
     )
-    recorder = JournalRecorder(journal, settings.environment)
+    recorded = JournalRecorder(journal, settings.environment)
     watch = Watch(routes, settings.serving_folder, worker)
-    mirror = Mirror(recorder)
+    mirror = Mirror(recorded)
     metrics = Metrics(watch)
     refusals = Refusals(metrics.refused)
     answers = _answers(projects, settings)
@@ -90,7 +91,7 @@ def worker_app(
             Answerer(
                 project,
                 routes,
-                recorder,
+                recorded,
                 metrics,
                 cache=caches.get(project.name),
                 mirror=mirror,
@@ -108,6 +109,18 @@ def worker_app(
             max_table_rows=settings.max_table_rows,
         )
         for answerer, reader in ways
+    ]
+    desks = [
+        FeedbackDesk(
+            project,
+            partial(classes_of, project, routes),
+            recorder(journal),
+            metrics,
+            max_body=settings.max_body,
+            max_rows=settings.max_rows,
+            max_table_rows=settings.max_table_rows,
+        )
+        for project in projects
     ]
     entrances = [
         Entrance(answerer, reader, max_body=settings.max_body, max_rows=settings.max_rows)
@@ -160,6 +173,7 @@ def worker_app(
             refused=refusals,
         ),
         entrances=entrances,
+        desks=desks,
         origins=[origin for origin in settings.origins.split(",") if origin],
         lifespan=lifespan,
         operator=link,
