@@ -41,9 +41,10 @@ format: install-dev ## Format the code and mend what can be mended
 	$(BIN)/ruff format .
 
 lock: install-dev ## Write requirements/*.lock anew (ARGS=--upgrade takes newer versions)
-	$(COMPILE) $(ARGS) --extra train pyproject.toml requirements/build.in -o requirements/run.lock
-	$(COMPILE) $(ARGS) --extra train --extra redis --extra notebooks --extra dev --constraint requirements/run.lock \
+	$(COMPILE) $(ARGS) --extra train --extra redis --extra notebooks --extra dev \
 		pyproject.toml requirements/build.in -o requirements/dev.lock
+	$(COMPILE) $(ARGS) --extra train --constraint requirements/dev.lock \
+		pyproject.toml requirements/build.in -o requirements/run.lock
 
 clean: ## Remove the environment and what the tools left; keeps the home (.timonel)
 	rm -rf $(VENV) build dist report.xml report-soak.xml .coverage .coverage.* coverage.xml

@@ -130,7 +130,7 @@ def test_no_lock_brings_torch(lock: str) -> None:
 def test_every_dependency_says_which_part_needs_it(project: dict[str, Any]) -> None:
     lines = (ROOT / "pyproject.toml").read_text().splitlines()
     every = declared(project, *project["optional-dependencies"])
-    commented = [line for line in lines if re.match(r'    "[\w.-]+>=[^"]+", +# \w+', line)]
+    commented = [line for line in lines if re.match(r'    "[\w.\[\]-]+>=[^"]+", +# \w+', line)]
     assert len(commented) == len(every)
 
 
