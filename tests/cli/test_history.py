@@ -78,8 +78,8 @@ def test_what_served_at_a_time_is_a_sentence_with_its_events(timonel: Timonel) -
     assert said == [
         (
             "At 2026-11-18T11:08:00Z penguins/rf@1 answered 90 % of the requests, champion since "
-            "2026-11-18T11:06:40Z by ana: the first one, and its challenger penguins/rf@2 10 %, since "
-            "2026-11-18T11:07:40Z by ben: looks better."
+            "2026-11-18T11:06:40Z by ana: the first one, and its challenger penguins/rf@2 10 %, "
+            "since 2026-11-18T11:07:40Z by ben: looks better."
         ),
         "  event 3: penguins/rf@1 challenger → champion at 2026-11-18T11:06:40Z by ana",
         "  event 6: penguins/rf@2 – → running at 2026-11-18T11:07:40Z by ben",
