@@ -1,6 +1,6 @@
 """Arrays: the same from rows and from frames, and fed as a graph takes them."""
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -9,7 +9,7 @@ import pytest
 from timonel.errors import DataRefused
 from timonel.schema import Column, Image
 from timonel.signature import Binding
-from timonel.tensors import arrays_of, arrays_of_frame, binding_for, feed, picture_of
+from timonel.tensors import arrays_of, arrays_of_frame, binding_for, feed, feeder, picture_of
 
 AGE = Column("age", "number", nullable=True)
 FLOORS = Column("floors", "integer", nullable=True)
@@ -78,3 +78,43 @@ def test_a_prepared_picture_takes_the_polarity_and_range_of_the_column() -> None
     np.testing.assert_allclose(picture_of(dark, ink), [1, 0, 0.8, 1], atol=1e-6)
     with pytest.raises(DataRefused, match="expected an image"):
         picture_of(AGE, ink)
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2], [2, 0, 1]])
+@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize("layout", ["matrix", "columns"])
+def test_the_short_way_to_a_graphs_inputs_makes_the_same_ones(
+    layout: Literal["matrix", "columns"], rows: int, order: list[int]
+) -> None:
+    given = [
+        Column("age", "number", nullable=True),
+        Column("alone", "boolean"),
+        Column("port", "category", nullable=True)
+        if layout == "columns"
+        else Column("siblings", "integer"),
+    ]
+    columns = [given[place] for place in order]
+    last = [None, "S", ""] if layout == "columns" else [1, 16_777_217, None]
+    table = [(0.1, True, last[0]), (None, False, last[1]), (1e-42, True, last[2])][:rows]
+    names = ("features",) if layout == "matrix" else tuple(column.name for column in columns)
+    binding = Binding(layout, names)
+    values = {column.name: [row[place] for row in table] for place, column in enumerate(given)}
+    long = feed(binding, columns, arrays_of(columns, values))
+    short = feeder(binding, columns, given)(table)
+    assert list(short) == list(long)
+    for name, array in long.items():
+        assert short[name].dtype == array.dtype
+        assert short[name].shape == array.shape
+        np.testing.assert_array_equal(short[name], array)
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_the_short_way_scales_pictures_alike(rows: int) -> None:
+    column = Column("pixels", "image", image=Image(2, 2))
+    binding = Binding("image", ("in",), shape=(1, 2, 2), low=-1.0, high=1.0)
+    pictures = [(np.array([0, 51, 102, 255], np.float32),), (np.full(4, 7, np.float32),)][:rows]
+    arrays = arrays_of([column], {"pixels": [picture for (picture,) in pictures]})
+    long = feed(binding, [column], arrays)
+    short = feeder(binding, [column], [column])(pictures)
+    np.testing.assert_array_equal(short["in"], long["in"])
+    assert short["in"].shape == (rows, 1, 2, 2)

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from timonel.serving.metrics import Metrics
 
 COUNT = """
@@ -53,3 +55,17 @@ def test_processes_of_one_folder_are_summed(tmp_path: Path) -> None:
     assert value(ended.stdout, 'timonel_predictions_total{version="penguins/rf@1"}') == 6
     assert value(ended.stdout, 'timonel_request_seconds_count{project="penguins"}') == 2
     assert value(ended.stdout, "timonel_journal_refused_total") == 4
+
+
+def test_what_was_counted_is_seen_by_others_once_it_is_flushed_and_is_not_counted_twice() -> None:
+    metrics = Metrics()
+    for seconds in (0.0004, 0.0005, 0.3, 60.0):
+        metrics.request("penguins", 200, seconds)
+    metrics.flush()
+    metrics.flush()
+    metrics.request("penguins", 200, 0.3)
+    text = metrics.render().decode()
+    bucket = 'timonel_request_seconds_bucket{le="%s",project="penguins"}'
+    assert [value(text, bucket % le) for le in ("0.0005", "0.001", "0.5", "+Inf")] == [2, 2, 4, 5]
+    assert value(text, 'timonel_request_seconds_sum{project="penguins"}') == pytest.approx(60.6009)
+    assert value(text, 'timonel_requests_total{project="penguins",status="200"}') == 5
