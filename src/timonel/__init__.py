@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         Layout,
         Optuna,
         Quality,
+        Retrain,
         Split,
         Tables,
     )
@@ -59,6 +60,7 @@ _HOMES = {
         "Layout",
         "Optuna",
         "Quality",
+        "Retrain",
         "Split",
         "Tables",
     ),
@@ -101,6 +103,7 @@ __all__ = [
     "Python",
     "Quality",
     "Read",
+    "Retrain",
     "Rows",
     "Shadow",
     "Socrata",

@@ -21,6 +21,7 @@ __all__ = [
     "Layout",
     "Optuna",
     "Quality",
+    "Retrain",
     "Search",
     "Split",
     "Tables",
@@ -92,7 +93,8 @@ class Gate:
     `class_margin` the same for each class's recall, in classes with at least `class_rows` rows.
     `stability`: how many times wider than the champion's the spread over folds may be.
     `superiority` asks for better instead of not worse. `confidence`: of the one-sided interval.
-    `retries`: how many further runs, with new seeds, a refused run may start.
+    `retries`: how many further runs, with new seeds, a refused run may start. Where `recent` or
+    more held-out rows are labelled live ones, these are judged first.
     """
 
     floor: float | None = None
@@ -103,6 +105,7 @@ class Gate:
     superiority: bool = False
     confidence: float = 0.95
     retries: int = 0
+    recent: int = 100
 
     def __post_init__(self) -> None:
         _within("Gate", "margin", self.margin, 0.0, 1.0)
@@ -111,6 +114,7 @@ class Gate:
         _within("Gate", "stability", self.stability, 1.0, 1e6)
         _within("Gate", "confidence", self.confidence, 0.5, 0.9999)
         _within("Gate", "retries", self.retries, 0, 10)
+        _within("Gate", "recent", self.recent, 1, 2**53)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,6 +191,69 @@ class Drift:
     def false_alarms_a_week(self) -> float:
         """How many alarms a week are to be expected where nothing drifts."""
         return self.alarm * 7 * 86_400 / self.every
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retrain:
+    """When a project is trained anew by itself, and on which rows; by default it never is.
+
+    `on` says what calls for it: `drift` in `windows` windows in a row, of a severity (distance over
+    threshold) of at least `severity` in each; `accuracy` on labelled live rows that is surely
+    `drop` below that on held-out rows; `labels` for `labels` more rows since it was last trained;
+    or the `schedule`, every `every` seconds.
+
+    It waits until `rows` live rows have a label since what called for it began, until `cooldown`
+    seconds after the last run, and while the week's budget of `runs` runs or `minutes` minutes is
+    used up.
+
+    `data` is what it is trained on: the source's rows and the labelled live ones of the last
+    `back` seconds (`reference+window`), the live ones only (`window`), or the source's only, read
+    anew (`reference`), which needs no labelled rows. With `half_life` (seconds), of training rows
+    that old every second one is left out, of those twice as old three of four; rows of the source
+    without a date count as old as the oldest live one.
+    """
+
+    on: tuple[Literal["drift", "accuracy", "labels", "schedule"], ...] = ()
+    severity: float = 1.0
+    windows: int = 2
+    drop: float = 0.05
+    labels: int = 1_000
+    every: float = 2_592_000.0
+    rows: int = 200
+    cooldown: float = 86_400.0
+    runs: int = 3
+    minutes: float = 600.0
+    data: Literal["reference+window", "window", "reference"] = "reference+window"
+    back: float = 2_592_000.0
+    half_life: float | None = None
+
+    def __post_init__(self) -> None:
+        known = ("drift", "accuracy", "labels", "schedule")
+        if not isinstance(self.on, tuple | list) or not set(self.on) <= set(known):
+            raise DefinitionError(
+                f"Retrain: expected on to be some of {', '.join(known)}, got {self.on!r}.",
+                remedy='Write Retrain(on=("drift", …)).',
+            )
+        if self.data not in ("reference+window", "window", "reference"):
+            raise DefinitionError(
+                "Retrain: expected data to be reference+window, window or reference, "
+                f"got {self.data!r}."
+            )
+        for name, low, high in (
+            ("severity", 0.0, 1e6),
+            ("windows", 1, 1_000),
+            ("drop", 0.0, 1.0),
+            ("labels", 1, 2**53),
+            ("every", 1, 3_660 * 86_400),
+            ("rows", 1, 2**53),
+            ("cooldown", 0, 366 * 86_400),
+            ("runs", 0, 10_000),
+            ("minutes", 0, 1e6),
+            ("back", 1, 3_660 * 86_400),
+        ):
+            _within("Retrain", name, getattr(self, name), low, high)
+        if self.half_life is not None:
+            _within("Retrain", "half_life", self.half_life, 1, 3_660 * 86_400)
 
 
 @dataclass(frozen=True, kw_only=True)

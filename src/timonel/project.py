@@ -16,7 +16,18 @@ from pydantic import BaseModel
 
 from timonel.contract import Contract
 from timonel.errors import DefinitionError, NotFound
-from timonel.policies import Cache, Drift, Gate, Grid, Layout, Optuna, Quality, Split, Tables
+from timonel.policies import (
+    Cache,
+    Drift,
+    Gate,
+    Grid,
+    Layout,
+    Optuna,
+    Quality,
+    Retrain,
+    Split,
+    Tables,
+)
 from timonel.rollouts import AllAtOnce, Rollout
 from timonel.schema import Column, columns_of
 from timonel.signature import Label
@@ -228,9 +239,9 @@ class Project:
     (default: the first). `experiment` is MLflow's.
     `text_log` also keeps one line a prediction in `reportes/predicciones_<environment>.txt`.
     `tables` keeps a run's rows as tables of the database as well. `drift` says when live rows are
-    compared with those of training, and what alarms; `rollout` how traffic moves to a version that
-    passed the gate. `reference` is what commands call the project: its name, or the path that it
-    was loaded from.
+    compared with those of training, and what alarms; `retrain` when it is trained anew by itself;
+    `rollout` how traffic moves to a version that passed the gate. `reference` is what commands
+    call the project: its name, or the path that it was loaded from.
     """
 
     name: str
@@ -244,6 +255,7 @@ class Project:
     quality: Quality = field(default_factory=Quality)
     gate: Gate = field(default_factory=Gate)
     drift: Drift = field(default_factory=Drift)
+    retrain: Retrain = field(default_factory=Retrain)
     rollout: Rollout = field(default_factory=AllAtOnce)
     contract: Contract = field(default_factory=Contract)
     default: str | None = None
