@@ -2,6 +2,8 @@
 
 import asyncio
 
+import numpy as np
+
 from timonel.journal.append import Journal
 from timonel.journal.records import Answered, Meta, Record, encode, kinds_of
 from timonel.project import Project
@@ -9,6 +11,8 @@ from timonel.serving.answer import Entry
 from timonel.serving.routing import Served
 
 __all__ = ["JournalRecorder"]
+
+_FLOATS = np.dtype("<f4")
 
 
 class JournalRecorder:
@@ -21,34 +25,37 @@ class JournalRecorder:
 
     def __call__(self, entry: Entry) -> "asyncio.Future[None]":
         """Done when the entry is in the file."""
-        asked = [served for served, _, _ in entry.answers] + [served for served, _ in entry.failed]
-        for served in asked:
+        for served, _, _ in entry.answers:
             if served.label not in self._announced:
-                self._journal.announce(_meta(entry.project, served))
-                self._announced.add(served.label)
+                self._announce(entry.project, served)
+        answers = [
+            Answered(
+                served.champion.model,
+                served.label,
+                [served.model.signature.classes[index] for index in indices],
+                scores.astype(_FLOATS, copy=False).tobytes(),
+            )
+            for served, indices, scores in entry.answers
+        ]
+        for served, error in entry.failed:
+            if served.label not in self._announced:
+                self._announce(entry.project, served)
+            answers.append(Answered(served.champion.model, served.label, [], b"", error))
         record = Record(
             id=entry.id,
             time_ns=entry.time_ns,
             project=entry.project.name,
             rows=entry.rows,
-            answers=[
-                Answered(
-                    served.champion.model,
-                    served.label,
-                    [served.model.signature.classes[index] for index in indices],
-                    scores.astype("<f4", copy=False).tobytes(),
-                )
-                for served, indices, scores in entry.answers
-            ]
-            + [
-                Answered(served.champion.model, served.label, [], b"", error)
-                for served, error in entry.failed
-            ],
+            answers=answers,
             via=entry.via,
             environment=self._environment,
             seconds=entry.seconds,
         )
         return self._journal.append(encode(record))
+
+    def _announce(self, project: Project, served: Served) -> None:
+        self._journal.announce(_meta(project, served))
+        self._announced.add(served.label)
 
 
 def _meta(project: Project, served: Served) -> Meta:
