@@ -6,7 +6,7 @@ import uuid
 from hypothesis import given
 from hypothesis import strategies as st
 
-from timonel.ids import Ids, time_of
+from timonel.ids import Ids, span, time_of
 
 
 def test_an_id_is_a_uuid_of_version_7_and_tells_its_time() -> None:
@@ -34,3 +34,19 @@ def test_the_same_clock_and_randomness_give_the_same_ids() -> None:
         Ids(clock_ns=lambda: 10**18, random_bytes=lambda size: b"\1" * size) for _ in range(2)
     )
     assert [first(), first()] == [second(), second()]
+
+
+@given(st.integers(0, 2**40), st.integers(0, 2**40), st.integers(0, 2**40))
+def test_a_span_of_time_is_one_of_ids(since: int, until: int, made: int) -> None:
+    first, last = span(since / 1_000, until / 1_000)
+    identifier = str(Ids(clock_ns=lambda: made * 1_000_000)())
+    assert (first <= identifier <= last) == (since <= made < until)
+
+
+def test_a_span_may_have_no_end_or_no_ids() -> None:
+    assert span(float("-inf"), float("inf")) == (
+        str(uuid.UUID(int=0)),
+        str(uuid.UUID(int=2**128 - 1)),
+    )
+    first, last = span(5.0, 5.0)
+    assert first > last

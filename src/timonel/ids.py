@@ -5,7 +5,7 @@ import time
 import uuid
 from collections.abc import Callable
 
-__all__ = ["Ids", "time_of"]
+__all__ = ["Ids", "span", "time_of"]
 
 
 class Ids:
@@ -32,6 +32,20 @@ class Ids:
         milliseconds, counter = self._last >> 12, self._last & 0xFFF
         low = int.from_bytes(self._random(8), "big") & 0x3FFF_FFFF_FFFF_FFFF
         return uuid.UUID(int=milliseconds << 80 | 0x7 << 76 | counter << 64 | 0b10 << 62 | low)
+
+
+def span(since: float, until: float) -> tuple[str, str]:
+    """The lowest and the highest id, as text, of those made at `since` <= time < `until`.
+
+    Both are seconds since 1970; what is beyond the times that ids hold is cut off. The lowest is
+    above the highest where there are none.
+    """
+    first, beyond = (round(min(max(time * 1_000, 0), 1 << 48)) << 80 for time in (since, until))
+    return _text(first), _text(beyond - 1)
+
+
+def _text(number: int) -> str:
+    return str(uuid.UUID(int=min(max(number, 0), (1 << 128) - 1)))
 
 
 def time_of(identifier: uuid.UUID) -> int:

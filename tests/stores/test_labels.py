@@ -22,6 +22,8 @@ def test_labels_are_found_by_the_range_of_their_ids(database: Database) -> None:
         ("b", 1, "z"),
     ]
     assert labels.between("boat", "c", "d") == []
+    counts = [labels.count_between("boat", *ids) for ids in (("a", "b"), ("a", "a"), ("c", "d"))]
+    assert counts == [3, 1, 0]
     assert labels.between("digits", "a", "b") == []
 
 

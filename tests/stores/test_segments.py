@@ -131,3 +131,19 @@ def test_every_source_is_exported_once_whenever_the_exporter_is_killed(
     settled = segments.export_offset(name)
     text = store.get(name)[:settled] if store.exists(name) else b""
     assert text == b"".join(f"{source}\n".encode() * (source + 1) for source in done)
+
+
+def test_segments_that_may_hold_an_id_are_found_by_its_place(database: Database) -> None:
+    segments = Segments(database)
+    for source, first, last in (("late", "m", "z"), ("early", "a", "k"), ("long", "b", "x")):
+        segments.add(**(_fields(source) | {"first_id": first, "last_id": last}))
+    segments.add(**_fields(project="penguins"))
+
+    def found(first: str, last: str) -> list[str]:
+        return [segment.source for segment in segments.holding("digits", first, last)]
+
+    assert found("c", "c") == ["early", "long"]
+    assert found("k", "m") == ["early", "late", "long"]
+    assert found("y", "zz") == ["late"]
+    assert found("l", "l") == ["long"]
+    assert found("zz", "zzz") == []

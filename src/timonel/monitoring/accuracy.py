@@ -11,7 +11,7 @@ from timonel.training.evaluate import wilson
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Accuracy", "estimated", "measured"]
+__all__ = ["Accuracy", "Expected", "estimated", "measured"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,39 @@ class Accuracy:
     low: float
     high: float
     is_estimate: bool
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What calibrated confidence leads one to expect of rows; sums over any parts of them.
+
+    `right` is the expected number of right answers, `variance` that of their number.
+    """
+
+    rows: int = 0
+    right: float = 0.0
+    variance: float = 0.0
+
+    @classmethod
+    def of(cls, probability: "np.ndarray", calibration: Calibration) -> "Expected":
+        """Of answers whose highest probabilities are these, float (n,)."""
+        shares = calibration(probability)
+        return cls(len(shares), float(shares.sum()), float((shares * (1 - shares)).sum()))
+
+    def __add__(self, other: "Expected") -> "Expected":
+        return Expected(
+            self.rows + other.rows, self.right + other.right, self.variance + other.variance
+        )
+
+    def accuracy(self, calibration: Calibration, *, confidence: float = 0.95) -> Accuracy | None:
+        """The accuracy to expect, with its interval; None without rows."""
+        if not self.rows:
+            return None
+        value = self.right / self.rows
+        spread = self.variance / self.rows**2 + value * (1 - value) / calibration.rows
+        half = NormalDist().inv_cdf(0.5 + confidence / 2) * math.sqrt(spread)
+        low, high = max(value - half, 0.0), min(value + half, 1.0)
+        return Accuracy(self.rows, value, low, high, is_estimate=True)
 
 
 def measured(right: int, rows: int, *, confidence: float = 0.95) -> Accuracy | None:
@@ -45,15 +78,4 @@ def estimated(
     and not what they mean: a changed meaning is seen by labels alone. The interval covers the
     chance of the window's rows and of the rows that the calibration was measured on.
     """
-    import numpy as np
-
-    rows = len(probability)
-    if not rows:
-        return None
-    shares = calibration(probability)
-    value = float(shares.mean())
-    spread = float((shares * (1 - shares)).mean()) / rows
-    spread += value * (1 - value) / calibration.rows
-    half = NormalDist().inv_cdf(0.5 + confidence / 2) * math.sqrt(spread)
-    low, high = np.clip([value - half, value + half], 0.0, 1.0)
-    return Accuracy(rows, value, float(low), float(high), is_estimate=True)
+    return Expected.of(probability, calibration).accuracy(calibration, confidence=confidence)

@@ -69,6 +69,15 @@ class Labels:
         with self._database.read() as connection:
             return int(connection.execute(query).scalar_one())
 
+    def count_between(self, project: str, first: str, last: str) -> int:
+        """How many are of predictions whose ids lie in `first`..`last`, both included."""
+        table = tables.labels.c
+        query = select(func.count()).where(
+            table.project == project, table.prediction.between(first, last)
+        )
+        with self._database.read() as connection:
+            return int(connection.execute(query).scalar_one())
+
     def latest(self, project: str) -> float:
         """When the last label was said; 0 without any."""
         table = tables.labels.c

@@ -82,6 +82,18 @@ class Segments:
         with self._database.read() as connection:
             return [Segment(**row) for row in connection.execute(query).mappings()]
 
+    def holding(self, project: str, first: str, last: str) -> Sequence[Segment]:
+        """Segments that may hold predictions with ids in `first`..`last`, by their first time."""
+        table = tables.segments
+        query = (
+            select(table)
+            .where(table.c.project == project)
+            .where(table.c.first_id <= last, table.c.last_id >= first)
+            .order_by(table.c.first_time, table.c.source)
+        )
+        with self._database.read() as connection:
+            return [Segment(**row) for row in connection.execute(query).mappings()]
+
     def export_offset(self, name: str) -> int:
         """How many bytes of the export `name` are settled; what lies beyond may be cut off."""
         table = tables.exports.c
