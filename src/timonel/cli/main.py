@@ -10,6 +10,7 @@ import typer
 
 from timonel.cli import (
     adopt,
+    backup,
     check,
     doctor,
     drift,
@@ -60,6 +61,8 @@ app.add_typer(journal.app, name="journal")
 app.command("events")(events.events)
 app.command("history")(history.history)
 app.add_typer(keys.app, name="keys")
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
 app.command("doctor")(doctor.doctor)
 
 

@@ -10,19 +10,29 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote, urlsplit
+
+from typing_extensions import Buffer
 
 from timonel.errors import BadRequest, StoreError
 
 if TYPE_CHECKING:
     from obstore.store import LocalStore
 
-__all__ = ["ObjectStore"]
+__all__ = ["ObjectStore", "Readable"]
 
 _KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._=@+-]*(/[A-Za-z0-9_][A-Za-z0-9._=@+-]*)*")
 _HASHED = re.compile(r"sha256/([0-9a-f]{2})/(\1[0-9a-f]{62})")
 _PIECE = 4 * 1024 * 1024  # bytes read at a time
+
+
+class Readable(Protocol):
+    """Something to read from."""
+
+    def read(self, size: int, /) -> Buffer:
+        """The next bytes, at most `size`; none at the end."""
+        ...
 
 
 class ObjectStore:
@@ -97,6 +107,16 @@ class ObjectStore:
                     part.unlink()
                     raise
             part.replace(path)
+
+    @contextmanager
+    def reading(self, key: str) -> Iterator[tuple["Readable", int]]:
+        """What is at `key`, to be read piece by piece and unchecked, and how many bytes it has."""
+        import obstore
+
+        _check(key)
+        with self._errors(key):
+            size = obstore.head(self._store, key)["size"]
+            yield obstore.open_reader(self._store, key, size=size), size
 
     def exists(self, key: str) -> bool:
         """Whether there is an object at `key`."""
