@@ -209,8 +209,8 @@ class Retrain:
     `data` is what it is trained on: the source's rows and the labelled live ones of the last
     `back` seconds (`reference+window`), the live ones only (`window`), or the source's only, read
     anew (`reference`), which needs no labelled rows. With `half_life` (seconds), of training rows
-    that old every second one is left out, of those twice as old three of four; rows of the source
-    without a date count as old as the oldest live one.
+    that old every second one is left out, of those twice as old three of four; how old they are is
+    told by `Drift(dated=…)`.
     """
 
     on: tuple[Literal["drift", "accuracy", "labels", "schedule"], ...] = ()

@@ -313,6 +313,12 @@ class Project:
                 raise DefinitionError(
                     f"{where}, drift: expected columns among {', '.join(fields)}, got {name!r}."
                 )
+        if self.retrain.half_life is not None and self.drift.dated is None:
+            raise DefinitionError(
+                f"{where}, retrain: expected drift to tell how old rows are when there is a "
+                "half_life, got no date.",
+                remedy='Name the column of the source with the time of each row: Drift(dated="…").',
+            )
         if not self.reference:
             object.__setattr__(self, "reference", self.name)
 

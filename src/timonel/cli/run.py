@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from timonel.cli.moments import MOMENT, moment
 from timonel.cli.output import Json, settings
 from timonel.cli.progress import showing
 
@@ -29,6 +30,22 @@ def run(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Do every step anew, whatever is kept.")
     ] = False,
+    with_feedback: Annotated[
+        bool,
+        typer.Option(
+            "--with-feedback",
+            help="Train and judge on labelled live rows too, as the project's Retrain says.",
+        ),
+    ] = False,
+    feedback_since: Annotated[
+        str | None, typer.Option(help=f"Live rows from this time on: {MOMENT}.")
+    ] = None,
+    run_id: Annotated[
+        str | None, typer.Option(help="The run's id, given by whoever waits for it.", hidden=True)
+    ] = None,
+    who: Annotated[
+        str | None, typer.Option(help="Who began it.", show_default="this user", hidden=True)
+    ] = None,
     json: Json = False,
 ) -> None:
     """Ingest → validate → split → train → evaluate → register.
@@ -45,18 +62,22 @@ def run(
     needs("timonel run", "train")
     from timonel.pipeline.run import run_project
 
+    since = None if feedback_since is None else moment("--feedback-since", feedback_since)
     given = settings()
     definition = load_project(project)
     with _Stopping(), showing(as_json=json) as tell:
         outcome = run_project(
             definition,
             given,
-            who=getpass.getuser(),
+            who=who or getpass.getuser(),
             until=until,
             models=model or (),
             seed=seed,
             fresh=fresh,
+            with_feedback=with_feedback or feedback_since is not None,
+            feedback_since=since,
             tell=tell,
+            ids=None if run_id is None else lambda: run_id,
         )
     if outcome.status == "refused":
         raise typer.Exit(4)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from timonel.pipeline.context import Context, Part, indices
+from timonel.pipeline.feedback import LIVE
 from timonel.pipeline.runner import Report, Runner
 from timonel.project import Model
 from timonel.runtime import OnnxModel
@@ -16,6 +17,7 @@ from timonel.stores.versions import Version
 from timonel.training import gate as gates
 from timonel.training.calibration import Calibration, calibrate
 from timonel.training.evaluate import Evaluation, evaluate
+from timonel.training.recent import Rivals, judge_recent_first
 
 if TYPE_CHECKING:
     import polars
@@ -28,7 +30,8 @@ class Judged:
     """A candidate's results on the held-out rows, the gate's decision, and whom it was held to.
 
     `calibration` says how far its probabilities can be trusted; None where rows were too few.
-    `answers` has its `prediction` and `probability` for each held-out row, in their order.
+    `answers` has its `prediction` and `probability` for each held-out row, in their order; of live
+    ones only where the version expects more of these.
     """
 
     evaluation: Evaluation
@@ -51,7 +54,10 @@ def judge(
     trained: Mapping[str, Any],
     seed: int,
 ) -> Judged:
-    """Evaluate the candidate on the test rows, beside the champion of this moment."""
+    """Evaluate the candidate on the test rows, beside the champion of this moment.
+
+    Where live rows are among them, these are judged first.
+    """
     project = context.project
     found: list[Judged] = []
 
@@ -66,8 +72,7 @@ def judge(
         calibration = calibrate(scores.max(axis=1), predicted == y)
         champion = context.versions.champion(project.name, model.name)
         held = _held(context, champion, signature, test, classes) if champion else None
-        decision = gates.judge(
-            project.gate,
+        rivals = Rivals(
             candidate=gates.Held("the candidate", predicted),
             champion=held,
             metric=model.metric,
@@ -77,7 +82,13 @@ def judge(
             champion_spread=champion.metrics.get("spread") if champion and held else None,
             seed=seed,
         )
+        live = np.zeros(test.rows, bool)
+        if LIVE in test.frame.columns:
+            live = test.frame[LIVE].to_numpy()
+        decision = judge_recent_first(project.gate, rivals, live)
         answers = _told(test, predicted, scores, classes, project.drift.dated)
+        if split.get("expects_live"):
+            answers = answers.filter(live)
         found.append(Judged(evaluation, decision, champion, calibration, answers))
         return {
             "evaluation": evaluation.to_dict(),

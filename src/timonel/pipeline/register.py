@@ -11,6 +11,7 @@ from timonel.data import datasets
 from timonel.monitoring.reference import FILE as SKETCH
 from timonel.monitoring.reference import Reference
 from timonel.pipeline.context import Context
+from timonel.pipeline.feedback import expected
 from timonel.pipeline.judge import Judged
 from timonel.pipeline.runner import Report, Runner
 from timonel.project import Model, Pretrained
@@ -83,7 +84,7 @@ def write_files(
     ).write_parquet(folder / "reference.parquet", compression="zstd")
     # Of all its rows, not of the training side only: neighbours must be those that came together.
     reference = Reference.of_frame(
-        datasets.load(split["key"], context.objects),
+        expected(datasets.load(split["key"], context.objects), split),
         project.columns,
         signature.classes,
         project.drift,

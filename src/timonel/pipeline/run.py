@@ -8,6 +8,7 @@ from typing import Any, Literal
 from timonel.errors import NotFound
 from timonel.ids import Ids
 from timonel.pipeline.context import Context
+from timonel.pipeline.feedback import add_feedback
 from timonel.pipeline.judge import judge
 from timonel.pipeline.layout import lay_out
 from timonel.pipeline.register import register
@@ -48,13 +49,16 @@ def run_project(
     models: Sequence[str] = (),
     seed: int | None = None,
     fresh: bool = False,
+    with_feedback: bool = False,
+    feedback_since: float | None = None,
     tell: Callable[[Event], None] = lambda event: None,
     ids: Callable[[], Any] | None = None,
     clock: Callable[[], float] = time.time,
 ) -> Outcome:
     """Run the steps up to and including `until`, for the named models or all of them.
 
-    `fresh` does every step anew. `seed` replaces the models' own.
+    `fresh` does every step anew. `seed` replaces the models' own. `with_feedback` adds the labelled
+    live rows that the project's `Retrain` asks for, or those since `feedback_since` (s since 1970).
 
     Raises:
         Busy: a run of the project is going on, naming it.
@@ -78,19 +82,34 @@ def run_project(
             "until": until,
             "seed": seed,
             "fresh": fresh,
+            "with_feedback": with_feedback,
+            "feedback_since": feedback_since,
         },
         fresh=fresh,
         tell=tell,
     )
     with runner:
         context = Context(project, settings, database, objects, run_id, clock)
-        outcome = _run(runner, context, chosen, STEPS.index(until or STEPS[-1]), seed)
+        feedback = _Feedback(feedback_since) if with_feedback else None
+        outcome = _run(runner, context, chosen, STEPS.index(until or STEPS[-1]), seed, feedback)
         runner.conclude(outcome.status, outcome.sentence)
     return outcome
 
 
+@dataclass(frozen=True)
+class _Feedback:
+    """Live rows are wanted: since when, or None for as long as the policy says."""
+
+    since: float | None
+
+
 def _run(
-    runner: Runner, context: Context, models: Sequence[Model], last: int, seed: int | None
+    runner: Runner,
+    context: Context,
+    models: Sequence[Model],
+    last: int,
+    seed: int | None,
+    feedback: _Feedback | None,
 ) -> Outcome:
     layout = context.project.layout is not None and last >= STEPS.index("split")
     if layout or last >= STEPS.index("train"):
@@ -104,6 +123,8 @@ def _run(
     split = split_rows(runner, context, validated)
     if layout:
         lay_out(runner, context, ingested, split)
+    if feedback is not None:
+        split = add_feedback(runner, context, split, feedback.since)
     versions: list[Version] = []
     sentences: list[str] = []
     for model in models:
