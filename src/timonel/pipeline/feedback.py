@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from timonel.data import datasets, split
+from timonel.data.collections import Collection, note_collection
 from timonel.errors import DataRefused
+from timonel.ids import span
 from timonel.monitoring.collect import collected
 from timonel.pipeline.context import Context
 from timonel.pipeline.runner import Report, Runner
@@ -63,9 +65,15 @@ def add_feedback(
         counts = {
             side: int((frame[split.COLUMN] == side).sum()) for side in split.SIDES
         }  # fmt: skip
+        key = datasets.save(frame, context.objects)
+        note_collection(
+            context.objects,
+            project.name,
+            Collection(key, *span(begin, now), context.run_id),
+        )
         recent = int(((frame[split.COLUMN] == "test") & frame[LIVE]).sum())
         return {
-            "key": datasets.save(frame, context.objects),
+            "key": key,
             "counts": counts,
             "live": found.rows,
             "recent": recent,
