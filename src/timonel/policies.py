@@ -21,6 +21,7 @@ __all__ = [
     "Layout",
     "Optuna",
     "Quality",
+    "Retention",
     "Retrain",
     "Search",
     "Split",
@@ -254,6 +255,25 @@ class Retrain:
             _within("Retrain", name, getattr(self, name), low, high)
         if self.half_life is not None:
             _within("Retrain", "half_life", self.half_life, 1, 3_660 * 86_400)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retention:
+    """How long what was asked and answered is kept, in seconds from the prediction on.
+
+    `segments` are the answers with their inputs, `labels` what was true of them, `datasets` what
+    was collected of both to train on, by its newest row. None keeps for ever. What an active
+    rollout looks at stays, and what a version that serves or stands by was trained on.
+    """
+
+    segments: float | None = None
+    labels: float | None = None
+    datasets: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("segments", "labels", "datasets"):
+            if (given := getattr(self, name)) is not None:
+                _within("Retention", name, given, 3_600, 3_660 * 86_400)
 
 
 @dataclass(frozen=True, kw_only=True)

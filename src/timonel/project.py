@@ -24,6 +24,7 @@ from timonel.policies import (
     Layout,
     Optuna,
     Quality,
+    Retention,
     Retrain,
     Split,
     Tables,
@@ -240,8 +241,9 @@ class Project:
     `text_log` also keeps one line a prediction in `reportes/predicciones_<environment>.txt`.
     `tables` keeps a run's rows as tables of the database as well. `drift` says when live rows are
     compared with those of training, and what alarms; `retrain` when it is trained anew by itself;
-    `rollout` how traffic moves to a version that passed the gate. `reference` is what commands
-    call the project: its name, or the path that it was loaded from.
+    `rollout` how traffic moves to a version that passed the gate; `retention` how long what it was
+    asked is kept. `reference` is what commands call the project: its name, or the path that it was
+    loaded from.
     """
 
     name: str
@@ -256,6 +258,7 @@ class Project:
     gate: Gate = field(default_factory=Gate)
     drift: Drift = field(default_factory=Drift)
     retrain: Retrain = field(default_factory=Retrain)
+    retention: Retention = field(default_factory=Retention)
     rollout: Rollout = field(default_factory=AllAtOnce)
     contract: Contract = field(default_factory=Contract)
     default: str | None = None

@@ -28,7 +28,7 @@ from typing import IO, Any
 
 from sqlalchemy.engine import make_url
 
-from timonel.errors import BadRequest, MissingExtra, StoreError
+from timonel.errors import BadRequest, Busy, MissingExtra, StoreError
 from timonel.settings import Settings
 from timonel.stores.database import Clock, Database
 from timonel.stores.events import record
@@ -66,13 +66,23 @@ class Backup:
 
 
 @contextmanager
-def keeping(home: Path, *, deleting: bool = False) -> Iterator[None]:
-    """Let no object go meanwhile; with `deleting`, be the one that lets some go."""
+def keeping(home: Path, *, deleting: bool = False, wait: bool = True) -> Iterator[None]:
+    """Let no object go meanwhile; with `deleting`, be the one that lets some go.
+
+    Raises:
+        Busy: without `wait`, others keep them, or let some go.
+    """
     home.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(home / "objects.lock", os.O_RDWR | os.O_CREAT, 0o644)
+    kind = fcntl.LOCK_EX if deleting else fcntl.LOCK_SH
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX if deleting else fcntl.LOCK_SH)
+        fcntl.flock(descriptor, kind if wait else kind | fcntl.LOCK_NB)
         yield
+    except BlockingIOError:
+        raise Busy(
+            f"Expected a home of which no backup is being made, got {home}.",
+            remedy="Wait for it to end.",
+        ) from None
     finally:
         os.close(descriptor)
 

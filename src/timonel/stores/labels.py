@@ -8,7 +8,7 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 from timonel.stores import tables
 from timonel.stores.database import Database
 
-__all__ = ["Label", "Labels"]
+__all__ = ["Label", "Labels", "forgotten", "forgotten_before"]
 
 _MANY = 500
 
@@ -87,22 +87,38 @@ class Labels:
 
     def forget(self, project: str, predictions: Sequence[str]) -> int:
         """Delete the labels of predictions; how many there were."""
-        table, gone = tables.labels, 0
         with self._database.begin() as connection:
-            for start in range(0, len(predictions), _MANY):
-                chosen = predictions[start : start + _MANY]
-                gone += connection.execute(
-                    delete(table).where(table.c.project == project, table.c.prediction.in_(chosen))
-                ).rowcount
-        return gone
+            return forgotten(connection, project, predictions)
 
     def forget_before(self, project: str, before: str) -> int:
         """Delete the labels of predictions whose ids are lower; how many there were."""
-        table = tables.labels
         with self._database.begin() as connection:
-            return connection.execute(
-                delete(table).where(table.c.project == project, table.c.prediction < before)
-            ).rowcount
+            return forgotten_before(connection, project, before)
+
+
+def forgotten(
+    connection: Connection,
+    project: str,
+    predictions: Sequence[str],
+    rows: Iterable[tuple[str, int]] = (),
+) -> int:
+    """`Labels.forget` inside a transaction that changes more; also of single `rows` of others."""
+    table, gone = tables.labels, 0
+    mine = delete(table).where(table.c.project == project)
+    for start in range(0, len(predictions), _MANY):
+        chosen = predictions[start : start + _MANY]
+        gone += connection.execute(mine.where(table.c.prediction.in_(chosen))).rowcount
+    for prediction, row in rows:
+        same = (table.c.prediction == prediction) & (table.c.row == row)
+        gone += connection.execute(mine.where(same)).rowcount
+    return gone
+
+
+def forgotten_before(connection: Connection, project: str, before: str) -> int:
+    """`Labels.forget_before` inside a transaction that changes more."""
+    table = tables.labels.c
+    old = (table.project == project) & (table.prediction < before)
+    return connection.execute(delete(tables.labels).where(old)).rowcount
 
 
 def _put(connection: Connection, project: str, labels: Sequence[Label]) -> int:
