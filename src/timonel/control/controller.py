@@ -16,6 +16,9 @@ from types import FrameType
 from typing import Protocol
 
 from timonel.control.gather import Gatherer
+from timonel.control.grade import Grade
+from timonel.control.retrain import Retraining, begin_process
+from timonel.control.retention import Keeping
 from timonel.control.steering import Steering
 from timonel.control.watch import Watch
 from timonel.errors import TimonelError
@@ -101,6 +104,9 @@ def parts_of(projects: Sequence[Project], settings: Settings, database: Database
     return [
         _Rollouts(projects, Steering(database, gather)),
         Watch(projects, settings, database),
+        Grade(projects, settings, database),
+        Retraining(projects, database, begin_process(settings)),
+        Keeping(projects, settings, database),
     ]
 
 
