@@ -91,7 +91,7 @@ class Shell:
             printed, deadline = self._printed(adapted), time.monotonic() + _PATIENCE
             # What was answered reaches an export a moment later.
             while (
-                adapted.startswith("timonel journal")
+                adapted.startswith(("timonel journal", "timonel accuracy", "timonel feedback"))
                 and _missing(said, printed)
                 and time.monotonic() < deadline
             ):

@@ -55,6 +55,8 @@ def test_the_commands_are_those_of_the_design() -> None:
             f"timonel rollout{name}"
             for name in ("", " start", " status", " pause", " resume", " promote", " abort")
         ),
+        *(f"timonel feedback{name}" for name in ("", " add", " collect")),
+        "timonel accuracy",
         *(f"timonel models{name}" for name in ("", " list", " show", " export")),
         *(f"timonel journal{name}" for name in ("", " list", " export")),
         *(f"timonel keys{name}" for name in ("", " create", " list", " rotate", " revoke")),

@@ -9,12 +9,14 @@ from typing import Annotated
 import typer
 
 from timonel.cli import (
+    accuracy,
     adopt,
     backup,
     check,
     doctor,
     drift,
     events,
+    feedback,
     history,
     journal,
     keys,
@@ -52,6 +54,8 @@ app.command("promote")(promote.promote)
 app.command("rollback")(promote.rollback)
 app.add_typer(rollout.app, name="rollout")
 app.command("drift")(drift.drift)
+app.add_typer(feedback.app, name="feedback")
+app.command("accuracy")(accuracy.accuracy)
 app.command("restart")(restart.restart)
 app.command("adopt")(adopt.adopt)
 app.command("sample")(sample.sample)

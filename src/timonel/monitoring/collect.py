@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from timonel.data import datasets
+from timonel.data.collections import Collection, note_collection
 from timonel.data.quality import Report, examine
 from timonel.data.split import places
 from timonel.ids import span
@@ -61,8 +62,9 @@ def collected(
     """The labelled rows of predictions made at `since` <= time < `until`, in order of their ids.
 
     Times are seconds since 1970. The frame has the features, the target, and what else the
-    project's split and drift look at: where the journal has not got it, that is the time of the
-    prediction, or its id as `<id>.<row>`; a given split gets its `test` share by the hash of that.
+    project's policies look at. Where the journal has not got that, a key is a whole number made of
+    the prediction's id and row, a given split has its `test` share by the hash of it, and the date
+    is that of the prediction.
     `classes` are the target's where the project declares none: they say whether it is a whole
     number. Nothing is raised for how many rows are fit; see `report`.
 
@@ -88,11 +90,17 @@ def collected(
     known = pl.concat([nothing, *parts], how="diagonal_relaxed").sort("request", "row")
     checked = examine(_source_rows(known, project, project.labels or classes or ()), project)
     said = labels.count_between(project.name, *ids)
+    key = datasets.save(checked.frame, objects)
+    refused = datasets.save(checked.refused, objects) if checked.refused.height else None
+    if known.height:
+        first, last = known["request"][0], known["request"][-1]
+        for made in (key, refused) if refused else (key,):
+            note_collection(objects, project.name, Collection(made, first, last))
     return Collected(
         frame=checked.frame,
-        key=datasets.save(checked.frame, objects),
+        key=key,
         refused=checked.refused,
-        refused_key=datasets.save(checked.refused, objects) if checked.refused.height else None,
+        refused_key=refused,
         report=checked.report,
         labels=said,
         unknown=max(said - known.height, 0),
@@ -104,6 +112,7 @@ def _source_rows(
 ) -> "pl.DataFrame":
     """Joined rows as the project's source would give them."""
     import polars as pl
+    from xxhash import xxh64_intdigest
 
     whole = bool(classes) and all(isinstance(label, int) for label in classes)
     features: dict[str, pl.Series] = {}
@@ -119,7 +128,11 @@ def _source_rows(
     target = known["label"].cast(pl.Int64, strict=False) if whole else known["label"]
     # What else the policies look at, where no feature is called so.
     split, quality, dated = project.split, project.quality, project.drift.dated
-    name = known.select(pl.format("{}.{}", "request", "row")).to_series()
+    names = known.select(pl.format("{}.{}", "request", "row")).to_series()
+    # A whole number, since most sources' keys are; below 2**63.
+    name = pl.Series(
+        "name", [xxh64_intdigest(one) >> 1 for one in names.cast(pl.Binary)], dtype=pl.Int64
+    )
     others: dict[str, pl.Series] = dict.fromkeys((*split.key, *quality.key), name)
     if split.given:
         test = pl.Series(places(name.to_frame()) < split.test, dtype=pl.Boolean)
