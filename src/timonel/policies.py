@@ -95,7 +95,8 @@ class Gate:
     `stability`: how many times wider than the champion's the spread over folds may be.
     `superiority` asks for better instead of not worse. `confidence`: of the one-sided interval.
     `retries`: how many further runs, with new seeds, a refused run may start. Where `recent` or
-    more held-out rows are labelled live ones, these are judged first.
+    more held-out rows are labelled live ones, these are judged first, and a version that is clearly
+    better on them may be worse by `past` (default: `margin`) on the others.
     """
 
     floor: float | None = None
@@ -107,6 +108,7 @@ class Gate:
     confidence: float = 0.95
     retries: int = 0
     recent: int = 100
+    past: float | None = None
 
     def __post_init__(self) -> None:
         _within("Gate", "margin", self.margin, 0.0, 1.0)
@@ -116,6 +118,8 @@ class Gate:
         _within("Gate", "confidence", self.confidence, 0.5, 0.9999)
         _within("Gate", "retries", self.retries, 0, 10)
         _within("Gate", "recent", self.recent, 1, 2**53)
+        if self.past is not None:
+            _within("Gate", "past", self.past, 0.0, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)

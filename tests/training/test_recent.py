@@ -52,6 +52,10 @@ def test_better_on_recent_rows_may_not_be_much_worse_on_the_others() -> None:
     decision = judge_recent_first(Gate(margin=0.05), rivals((0.95, 0.7), (0.6, 0.9)), LIVE)
     assert (decision.passed, decision.verdict) == (False, "worse")
     assert decision.evidence["judged"] == "recent, then reference"
+    forgiving = Gate(margin=0.05, past=0.4)
+    assert judge_recent_first(forgiving, rivals((0.95, 0.7), (0.6, 0.9)), LIVE).passed
+    equal = judge_recent_first(forgiving, rivals((0.95, 0.7), (0.95, 0.9)), LIVE)
+    assert not equal.passed
 
 
 def test_a_class_that_changed_its_meaning_does_not_refuse_what_is_better_now() -> None:

@@ -95,7 +95,7 @@ class Checks:
                     subject=f"{project}/{model}",
                     before=before,
                     after=verdict,
-                    evidence={"sentence": sentence, "rows": rows, "until": last_time},
+                    evidence={"reason": sentence, "rows": rows, "until": last_time},
                 )
         return True
 

@@ -71,7 +71,7 @@ class Decisions:
                     subject=project,
                     before=None,
                     after=act,
-                    evidence={"sentence": sentence, "run": run_id},
+                    evidence={"reason": sentence, "run": run_id},
                 )
 
     def newest(self, project: str) -> Decided | None:

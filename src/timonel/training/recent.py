@@ -55,10 +55,10 @@ def judge_recent_first(gate: Gate, rivals: Rivals, live: np.ndarray) -> gates.De
     """Judge on the rows where `live` (n,) is True, then on the others.
 
     Worse on recent rows is refused, whatever it is on the others. One that is clearly better there
-    (the lower bound is above 0) must keep to the margin on the others over all of them, and neither
-    class by class nor over folds: what a class means may have changed, and they tell of the past.
-    One that is only not worse there must pass the whole gate on the others as well, and so must one
-    that there were too few recent rows to tell of. The floor is asked of recent rows.
+    (the lower bound is above 0) must keep to `gate.past` on the others, over all of them and
+    neither class by class nor over folds: what a class means may have changed, and they tell of the
+    past. One that is only not worse there must pass the whole gate on the others as well, and so
+    must one that there were too few recent rows to tell of. The floor is asked of recent rows.
 
     With fewer than `gate.recent` such rows, or without a champion, all rows are judged together.
     """
@@ -72,7 +72,8 @@ def judge_recent_first(gate: Gate, rivals: Rivals, live: np.ndarray) -> gates.De
     better = first.passed and float(first.evidence.get("low", 0.0)) > 0.0
     asked = replace(gate, superiority=False, floor=gate.floor if unknown else None)
     if better:
-        asked = replace(asked, class_rows=_NEVER)
+        margin = gate.margin if gate.past is None else gate.past
+        asked = replace(asked, class_rows=_NEVER, margin=margin)
         rivals = replace(rivals, spread=None, champion_spread=None)
     second = rivals.judged(asked, ~live)
     how = ", over all of them only since it is better on recent ones" if better else ""
