@@ -26,7 +26,8 @@ def open_session(content: bytes, threads: int = 1) -> "onnxruntime.InferenceSess
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    # What fails is raised: a line of the runtime's for each request would only fill the log.
+    options.log_severity_level = 4
     # Idle threads that spin would take the cores from the processes that answer.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:

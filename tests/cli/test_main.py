@@ -50,7 +50,7 @@ def test_the_commands_are_those_of_the_design() -> None:
         "timonel",
         *(f"timonel {name}" for name in ("up", "run", "serve", "predict", "adopt")),
         *(f"timonel {name}" for name in ("promote", "rollback", "restart")),
-        *(f"timonel {name}" for name in ("check", "new", "sample")),
+        *(f"timonel {name}" for name in ("check", "new", "sample", "simulate")),
         *(
             f"timonel rollout{name}"
             for name in ("", " start", " status", " pause", " resume", " promote", " abort")

@@ -30,6 +30,7 @@ from timonel.cli import (
     sample,
     score,
     serve,
+    simulate,
 )
 from timonel.cli.output import fail
 
@@ -59,6 +60,7 @@ app.command("accuracy")(accuracy.accuracy)
 app.command("restart")(restart.restart)
 app.command("adopt")(adopt.adopt)
 app.command("sample")(sample.sample)
+app.command("simulate")(simulate.simulate)
 app.command("check")(check.check)
 app.command("new")(new.new)
 app.add_typer(journal.app, name="journal")

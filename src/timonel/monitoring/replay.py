@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from timonel.errors import ArtifactError
 from timonel.journal.layout import stored_name
 from timonel.journal.records import image_values
 from timonel.runtime import OnnxModel
@@ -49,8 +50,8 @@ class Replay:
         self._folder = serving_folder
         self._loaded: OrderedDict[str, OnnxModel] = OrderedDict()
 
-    def __call__(self, version: Version, segment: "pl.DataFrame") -> list[str]:
-        """The version's label, as text, for each row of a segment.
+    def __call__(self, version: Version, segment: "pl.DataFrame") -> list[str | None]:
+        """The version's label, as text, for each row of a segment; None where it fails.
 
         Raises:
             ArtifactError: its files are not what they must be.
@@ -58,10 +59,10 @@ class Replay:
         """
         model = self._model(version)
         names = [str(label) for label in model.signature.classes]
-        said: list[str] = []
+        said: list[str | None] = []
         for piece in segment.iter_slices(_PIECE):
-            indices, _ = model.predict(inputs_of(model.signature.columns, piece))
-            said += [names[index] for index in indices]
+            inputs = inputs_of(model.signature.columns, piece)
+            said += [None if index is None else names[index] for index in _run(model, inputs)]
         return said
 
     def _model(self, version: Version) -> OnnxModel:
@@ -75,3 +76,15 @@ class Replay:
                 self._loaded.popitem(last=False)
         self._loaded.move_to_end(version.digest)
         return model
+
+
+def _run(model: OnnxModel, arrays: Arrays) -> list[int | None]:
+    """Class indices of rows; a graph that fails on one of many fails on all, so each is tried."""
+    try:
+        return list(model.answer(arrays)[0])
+    except ArtifactError:
+        rows = len(next(iter(arrays.values())))
+        if rows == 1:
+            return [None]
+        parts = ({name: part[n : n + 1] for name, part in arrays.items()} for n in range(rows))
+        return [index for one in parts for index in _run(model, one)]

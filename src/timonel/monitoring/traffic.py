@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Answers", "Score", "Times", "answers_of", "labelled", "times_of", "with_rows"]
 
-Score = Callable[["pl.DataFrame"], Sequence[str]]
-"""Gives a version's label, as text, for each of the rows of a segment."""
+Score = Callable[[str, "pl.DataFrame"], Sequence[str | None]]
+"""Gives the label of a version, by its name, for each of a segment's rows; None where it fails."""
 
 
 @dataclass(frozen=True)
@@ -75,12 +75,12 @@ def answers_of(
     segment: "pl.DataFrame",
     champion: str,
     challenger: str,
-    score: Callable[[str, "pl.DataFrame"], Sequence[str]] | None = None,
+    score: Score | None = None,
 ) -> Answers:
     """The rows of a segment that both versions answered.
 
     `score` is given the version that was not asked, and the rows; without it only those that both
-    were asked are compared.
+    were asked are compared. Rows that it fails on are not: nobody knows what it would have said.
     """
     import polars as pl
 
@@ -103,7 +103,7 @@ def answers_of(
         alone = mine.join(other.select("request", "row"), ["request", "row"], how="anti")
         if score is not None and len(alone):
             said = pl.Series(name, list(score(version, alone)), dtype=pl.String)
-            answered = alone.with_columns(said)
+            answered = alone.with_columns(said).filter(pl.col(name).is_not_null())
             parts.append(answered.select("request", "row", "champion", "challenger"))
     return Answers(pl.concat(parts).rename({"request": "prediction"}).select(names))
 
