@@ -7,6 +7,8 @@ import pytest
 
 from tests.cli.conftest import Timonel
 from tests.control.live import Live
+from timonel.control.watch import Watch
+from timonel.stores.decisions import Decisions
 
 
 @pytest.fixture
@@ -62,6 +64,24 @@ def test_the_page_stands_alone_and_says_first_what_was_found(live: Live, timonel
     assert "prefers-color-scheme: dark" in page
     assert page.index("Drift in 1,000 rows: bill_length_mm") < page.index("<svg")
     assert page.count("<svg") == 4
+
+
+def test_the_past_shows_what_was_found_and_decided(live: Live, timonel: Timonel) -> None:
+    live.clock.now += 10.0**9  # after the versions were made
+    live.traffic(1_000)
+    Watch([live.project], live.settings, live.database).tick()
+    Decisions(live.database).add("penguins", "hold", "Nothing calls for it.", {}, who="controller")
+    head, *rows = [
+        line.split("\t") for line in timonel("drift", "penguins", "--past").out.splitlines()
+    ]
+    assert head == ["when (UTC)", "kind", "subject", "verdict", "reason"]
+    assert sorted(row[1:4] for row in rows) == [
+        ["drift", "penguins/rf", "ok"],
+        ["retrain", "penguins", "hold"],
+    ]
+    found = timonel("drift", "penguins", "--past", "--json").json()
+    assert found["checks"][0]["detail"]["version"] == "penguins/rf@1"
+    assert found["decisions"][0]["sentence"] == "Nothing calls for it."
 
 
 @pytest.mark.parametrize(

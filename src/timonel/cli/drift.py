@@ -39,11 +39,17 @@ def drift(
         bool,
         typer.Option("--exit-code", help="Leave with 10 for drift, 11 for not enough data."),
     ] = False,
+    past: Annotated[
+        bool,
+        typer.Option(
+            "--past", help="Show what was found and decided by itself instead, newest first."
+        ),
+    ] = False,
     json: Json = False,
 ) -> None:
     """Compare the rows that the champion answered with the rows that it was made from.
 
-    Nothing is stored: what the controller finds by itself is in `timonel events`.
+    Nothing is stored. What a server finds by itself, and decides on training, is with `--past`.
 
     Example: timonel drift penguins --since 7d --html drift.html
     """
@@ -56,6 +62,9 @@ def drift(
         for name, given in (("--since", since), ("--until", until))
     )
     project, model = _named(target)
+    if past:
+        _past(options, project, model, period[0] or 0.0, as_json=json)
+        return
     found = {
         version.label: _judged(options, project, version, period, window)
         for version in _champions(options, project, model)
@@ -74,6 +83,33 @@ def drift(
         raise typer.Exit(_DRIFT)
     if exit_code and "not enough data" in states:
         raise typer.Exit(_OPEN)
+
+
+def _past(
+    options: "Settings", project: "Project", model: str | None, since: float, *, as_json: bool
+) -> None:
+    from timonel.cli.stores import open_database
+    from timonel.stores.checks import Checks
+    from timonel.stores.decisions import Decisions
+
+    database = open_database(options)
+    checks = Checks(database).list(project.name, model, since=since) if database else []
+    decisions = Decisions(database).list(project.name, since=since) if database else []
+    if as_json:
+        emit(
+            {"checks": [vars(one) for one in checks], "decisions": [vars(one) for one in decisions]}
+        )
+        return
+    rows: list[tuple[float, str, str, str, str]] = [
+        (one.at, one.kind, f"{one.project}/{one.model}", one.verdict, one.sentence)
+        for one in checks
+    ]
+    rows += [(one.at, "retrain", one.project, one.act, one.sentence) for one in decisions]
+    table(
+        "found and decided",
+        ["when (UTC)", "kind", "subject", "verdict", "reason"],
+        [[utc(row[0]), *row[1:]] for row in sorted(rows, reverse=True)],
+    )
 
 
 def _named(target: str) -> "tuple[Project, str | None]":

@@ -121,9 +121,10 @@ def _bars(histogram: Histogram) -> str:
     )
     steps = "".join(f"V{base - h:.1f}h{width:.1f}" for h in heights[1])
     places = sorted({0, count // 4, count // 2, 3 * count // 4, count - 1})
+    anchors = {0: "start", count - 1: "end"}
     labels = "".join(
-        f'<text x="{(n + 0.5) * width:.1f}" y="{_HEIGHT - 4}" text-anchor="middle">'
-        f"{escape(histogram.labels[n])}</text>"
+        f'<text x="{(n + (n + 1) / count) * width:.1f}" y="{_HEIGHT - 4}" '
+        f'text-anchor="{anchors.get(n, "middle")}">{escape(histogram.labels[n])}</text>'
         for n in places
         if n < len(histogram.labels)
     )
