@@ -61,7 +61,7 @@ class FeedbackReader:
         """
         try:
             given = msgspec.json.decode(body)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise BadRequest(f"Expected feedback as JSON, got: {error}.") from None
         rows, single = (given, False) if isinstance(given, list) else ([given], True)
         self._check_rows(len(rows), self._max_rows)

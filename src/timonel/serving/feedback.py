@@ -25,7 +25,7 @@ from timonel.signature import Label
 
 __all__ = ["FeedbackDesk", "classes_of", "feedback_operation", "recorder"]
 
-_BLOCK = 512  # records that are encoded in one turn of the event loop
+_BLOCK = 256  # records that are encoded in one turn of the event loop
 _READ_AT_ONCE = 16_384  # bytes that are read there, in less than a millisecond
 
 _DETAIL = (
