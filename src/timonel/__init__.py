@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     )
     from timonel.project import File, Model, Pretrained, Project, Read, Rows
     from timonel.rollouts import AllAtOnce, BlueGreen, Canary, Limits, Shadow
-    from timonel.schema import Image, Pixels
+    from timonel.schema import Image, Pixels, Unrecorded
     from timonel.serving.local import load
 
 _HOMES = {
@@ -68,7 +68,7 @@ _HOMES = {
     ),
     "timonel.project": ("File", "Model", "Pretrained", "Project", "Read", "Rows"),
     "timonel.rollouts": ("AllAtOnce", "BlueGreen", "Canary", "Limits", "Shadow"),
-    "timonel.schema": ("Image", "Pixels"),
+    "timonel.schema": ("Image", "Pixels", "Unrecorded"),
 }
 _OWNERS = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -113,6 +113,7 @@ __all__ = [
     "Split",
     "Table",
     "Tables",
+    "Unrecorded",
     "Upload",
     "labels",
     "load",

@@ -30,7 +30,7 @@ from timonel.policies import (
     Tables,
 )
 from timonel.rollouts import AllAtOnce, Rollout
-from timonel.schema import Column, columns_of
+from timonel.schema import Column, columns_of, unrecorded_of
 from timonel.signature import Label
 
 if TYPE_CHECKING:
@@ -310,7 +310,16 @@ class Project:
                 remedy=f"Remove it from {self.features.__name__}.",
             )
         columns_of(self.features)
+        self._settle_drift(where)
+        if not self.reference:
+            object.__setattr__(self, "reference", self.name)
+
+    def _settle_drift(self, where: str) -> None:
         fields = list(self.features.model_fields)
+        if hidden := set(self.unrecorded) - set(self.drift.exclude):
+            # All of them missing in life would look like a change.
+            exclude = (*self.drift.exclude, *sorted(hidden))
+            object.__setattr__(self, "drift", replace(self.drift, exclude=exclude))
         for name in (*self.drift.exclude, *self.drift.season):
             if name.partition(".")[0] not in (*fields, "output"):
                 raise DefinitionError(
@@ -322,13 +331,16 @@ class Project:
                 "half_life, got no date.",
                 remedy='Name the column of the source with the time of each row: Drift(dated="…").',
             )
-        if not self.reference:
-            object.__setattr__(self, "reference", self.name)
 
     @cached_property
     def columns(self) -> tuple[Column, ...]:
         """The features as columns."""
         return columns_of(self.features)
+
+    @cached_property
+    def unrecorded(self) -> tuple[str, ...]:
+        """The features that are kept out of the journal."""
+        return unrecorded_of(self.features)
 
     @property
     def labels(self) -> tuple[Label, ...] | None:

@@ -18,7 +18,7 @@ from timonel.errors import DefinitionError
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Column", "Image", "Kind", "Pixels", "columns_of"]
+__all__ = ["Column", "Image", "Kind", "Pixels", "Unrecorded", "columns_of", "unrecorded_of"]
 
 Kind = Literal["number", "integer", "boolean", "category", "image"]
 
@@ -143,6 +143,14 @@ class Image:
 
 
 @dataclass(frozen=True)
+class Unrecorded:
+    """Keeps a feature out of the journal: `name: Annotated[str, Unrecorded()]`.
+
+    Models get it; the record of an answer, and all that is made of records, has it missing.
+    """
+
+
+@dataclass(frozen=True)
 class Column:
     """One feature: its name, kind, whether it may be missing, and the values it allows.
 
@@ -204,6 +212,21 @@ def columns_of(features: type[BaseModel]) -> tuple[Column, ...]:
             f"{', '.join(column.name for column in columns)}."
         )
     return columns
+
+
+def unrecorded_of(features: type[BaseModel]) -> tuple[str, ...]:
+    """The fields of a pydantic model that are kept out of the journal."""
+    return tuple(
+        name
+        for name, info in features.model_fields.items()
+        if any(isinstance(item, Unrecorded) for item in (*info.metadata, *_inner(info.annotation)))
+    )
+
+
+def _inner(annotation: object) -> list[object]:
+    """What is said of the parts of an annotation, as in `Annotated[str, …] | None`."""
+    parts = get_args(annotation)
+    return [*parts, *(item for part in parts for item in _inner(part))]
 
 
 def _column(owner: str, name: str, annotation: object, metadata: list[object]) -> Column:

@@ -58,7 +58,7 @@ def test_the_commands_are_those_of_the_design() -> None:
         *(f"timonel feedback{name}" for name in ("", " add", " collect")),
         "timonel accuracy",
         *(f"timonel models{name}" for name in ("", " list", " show", " export")),
-        *(f"timonel journal{name}" for name in ("", " list", " export")),
+        *(f"timonel journal{name}" for name in ("", " list", " export", " prune", " delete")),
         *(f"timonel keys{name}" for name in ("", " create", " list", " rotate", " revoke")),
         *(f"timonel {name}" for name in ("doctor", "drift", "events", "history")),
     }

@@ -17,6 +17,7 @@ from timonel.cli import (
     drift,
     events,
     feedback,
+    forget,
     history,
     journal,
     keys,
@@ -63,6 +64,8 @@ app.command("sample")(sample.sample)
 app.command("simulate")(simulate.simulate)
 app.command("check")(check.check)
 app.command("new")(new.new)
+journal.app.command("prune")(forget.prune)
+journal.app.command("delete")(forget.delete)
 app.add_typer(journal.app, name="journal")
 app.command("events")(events.events)
 app.command("history")(history.history)

@@ -17,8 +17,8 @@ from typing import Protocol
 
 from timonel.control.gather import Gatherer
 from timonel.control.grade import Grade
-from timonel.control.retrain import Retraining, begin_process
 from timonel.control.retention import Keeping
+from timonel.control.retrain import Retraining, begin_process
 from timonel.control.steering import Steering
 from timonel.control.watch import Watch
 from timonel.errors import TimonelError
@@ -100,7 +100,8 @@ def parts_of(projects: Sequence[Project], settings: Settings, database: Database
     """What a controller of these projects does, in the order in which it does it."""
     objects = ObjectStore.open(settings.objects_url)
     replay = Replay(objects, settings.serving_folder)
-    gather = Gatherer(Segments(database), Labels(database), objects, replay)
+    incomplete = {project.name for project in projects if project.unrecorded}
+    gather = Gatherer(Segments(database), Labels(database), objects, replay, incomplete=incomplete)
     return [
         _Rollouts(projects, Steering(database, gather)),
         Watch(projects, settings, database),

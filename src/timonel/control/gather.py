@@ -4,7 +4,7 @@ Segments never change, so what one says is worked out once; labels are joined an
 they may come late. A restart in between loses nothing: all of it is read again.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING
@@ -49,11 +49,22 @@ class _Piece:
 
 
 class Gatherer:
-    """Gathers for any number of rollouts; ended ones are forgotten."""
+    """Gathers for any number of rollouts; ended ones are forgotten.
+
+    The rows of `incomplete` projects are not recorded whole, and cannot be asked again of the other
+    version: only those that both were asked are compared.
+    """
 
     def __init__(
-        self, segments: Segments, labels: Labels, objects: ObjectStore, replay: Replay
+        self,
+        segments: Segments,
+        labels: Labels,
+        objects: ObjectStore,
+        replay: Replay,
+        *,
+        incomplete: Collection[str] = (),
     ) -> None:
+        self._incomplete = incomplete
         self._segments = segments
         self._labels = labels
         self._objects = objects
@@ -115,7 +126,9 @@ class Gatherer:
             frame,
             champion.label,
             challenger.label,
-            lambda label, rows: self._replay(versions[label], rows),
+            None
+            if segment.project in self._incomplete
+            else lambda label, rows: self._replay(versions[label], rows),
         )
         return _Piece(arms[0], arms[1], answers, _moments(frame, challenger.label))
 
