@@ -46,7 +46,7 @@ def joined(
         inputs = {name: stored for name in frame.columns if (stored := _renamed(name)) != name}
         frame = frame.rename(inputs)
         rows = with_rows(frame.filter(pl.col("via").ne_missing(SHADOW)))
-        rows = rows.filter(pl.col("request").is_between(*map(pl.lit, ids)))
+        rows = rows.filter(pl.col("request").is_between(pl.lit(ids[0]), pl.lit(ids[1])))
         first, last = max(ids[0], segment.first_id), min(ids[1], segment.last_id)
         truth = _frame(labels.between(project, first, last))
         yield rows.join(truth, ["request", "row"], how="left", maintain_order="left")
