@@ -61,6 +61,7 @@ def test_the_commands_are_those_of_the_design() -> None:
         *(f"timonel journal{name}" for name in ("", " list", " export", " prune", " delete")),
         *(f"timonel keys{name}" for name in ("", " create", " list", " rotate", " revoke")),
         *(f"timonel {name}" for name in ("doctor", "drift", "events", "history")),
+        *(f"timonel {name}" for name in ("backup", "restore", "score")),
     }
 
 

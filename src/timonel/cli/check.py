@@ -82,6 +82,7 @@ def _describe(project: "Project") -> dict[str, Any]:
             project.gate,
             project.drift,
             project.cache,
+            project.retention if any(vars(project.retention).values()) else None,
         )
         if policy is not None
     }
