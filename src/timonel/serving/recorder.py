@@ -5,7 +5,7 @@ import asyncio
 import numpy as np
 
 from timonel.journal.append import Journal
-from timonel.journal.records import Answered, Meta, Record, encode, kinds_of
+from timonel.journal.records import Answered, Meta, Record, Value, encode, kinds_of
 from timonel.project import Project
 from timonel.serving.answer import Entry
 from timonel.serving.routing import Served
@@ -45,7 +45,7 @@ class JournalRecorder:
             id=entry.id,
             time_ns=entry.time_ns,
             project=entry.project.name,
-            rows=entry.rows,
+            rows=_kept(entry) if entry.project.unrecorded else entry.rows,
             answers=answers,
             via=entry.via,
             environment=self._environment,
@@ -56,6 +56,15 @@ class JournalRecorder:
     def _announce(self, project: Project, served: Served) -> None:
         self._journal.announce(_meta(project, served))
         self._announced.add(served.label)
+
+
+def _kept(entry: Entry) -> list[tuple[Value, ...]]:
+    """The rows without what is kept out of the journal."""
+    hidden = [column.name in entry.project.unrecorded for column in entry.project.columns]
+    return [
+        tuple(None if out else value for out, value in zip(hidden, row, strict=True))
+        for row in entry.rows
+    ]
 
 
 def _meta(project: Project, served: Served) -> Meta:
