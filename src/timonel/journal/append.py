@@ -8,6 +8,7 @@ import errno
 import os
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -70,7 +71,7 @@ class Journal:
         self._ahead = reserve if _reserve else 0
         self._metas = {item.key: item for item in meta}
         self._payloads: list[bytes] = []
-        self._waiting: list[asyncio.Future[None]] = []
+        self._waiting: list[Callable[[BaseException | None], object]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._sequence = 0
         self._path: Path | None = None
@@ -85,13 +86,19 @@ class Journal:
         Raises (when awaited):
             JournalFull: it could not be written, and the policy is `refuse`.
         """
-        loop = asyncio.get_running_loop()
-        if not self._waiting:
-            loop.call_soon(self.flush)
-        waiting = loop.create_future()
-        self._payloads.append(payload)
-        self._waiting.append(waiting)
+        waiting = asyncio.get_running_loop().create_future()
+        self.append_then(payload, partial(_settle, waiting))
         return waiting
+
+    def append_then(self, payload: bytes, done: Callable[[BaseException | None], object]) -> None:
+        """Add an encoded record; `done` is called when it is in the file, and raises nothing.
+
+        It is given the JournalFull of `append`, or CancelledError where writing failed otherwise.
+        """
+        if not self._waiting:
+            asyncio.get_running_loop().call_soon(self.flush)
+        self._payloads.append(payload)
+        self._waiting.append(done)
 
     def announce(self, meta: Meta) -> None:
         """Explain a version, before its first record."""
@@ -124,20 +131,15 @@ class Journal:
                 self.refused += len(payloads)
                 failure = error
         except BaseException:
-            for future in waiting:
-                future.cancel()  # nobody may wait forever
+            for done in waiting:
+                done(asyncio.CancelledError())  # nobody may wait forever
             raise
         else:
             self.written += len(payloads)
             if self._size >= self.rotate_bytes:
                 self.rotate()
-        for future in waiting:
-            if future.done():  # cancelled: its client hung up
-                continue
-            if failure is None:
-                future.set_result(None)
-            else:
-                future.set_exception(self._full(failure))
+        for done in waiting:
+            done(None if failure is None else self._full(failure))
 
     def rotate(self) -> None:
         """Close the current file, if there is one; the next record starts another."""
@@ -264,3 +266,14 @@ class Journal:
             "answer that is not recorded is not given.",
             remedy="Free space there; or set TIMONEL_JOURNAL_FULL=answer to answer unrecorded.",
         )
+
+
+def _settle(future: "asyncio.Future[None]", error: BaseException | None) -> None:
+    if future.done():  # cancelled: its client hung up
+        return
+    if error is None:
+        future.set_result(None)
+    elif isinstance(error, asyncio.CancelledError):
+        future.cancel()
+    else:
+        future.set_exception(error)

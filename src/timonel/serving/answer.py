@@ -87,8 +87,8 @@ class Answerer:
         self.new_id = ids or Ids()
         self.timer = timer
         self.metrics = metrics
+        self.record = record
         self._routes = routes
-        self._record = record
         self._cache = cache
         self._mirror = mirror
         self._threads = Threads()
@@ -137,8 +137,9 @@ class Answerer:
         answer = self._answer(results, str(identifier), started, single=inputs.single)
         if count:
             kept = inputs.values()
-            await self.record(kept, results, via, identifier, answer.seconds, failed)
-            self.mirror(models, key, identifier, kept, arrays=arrays)
+            entry = self.entry(kept, results, via, identifier, answer.seconds, failed)
+            await self.record(entry)
+            self.mirror(models, key, identifier.bytes, kept, arrays=arrays)
         self.count(results, count)
         headers = {
             "X-Prediction-Id": answer.id,
@@ -154,6 +155,11 @@ class Answerer:
     def cached(self) -> bool:
         """Whether answers are given again, so that finding one may take a while."""
         return self._cache is not None
+
+    @property
+    def mirrors(self) -> bool:
+        """Whether some requests just now may be mirrored."""
+        return self._mirror is not None and self._routes.shifts
 
     @property
     def sticky(self) -> str | None:
@@ -192,7 +198,7 @@ class Answerer:
         results = [(version, *version.model.run(version.feed(rows))) for version in served]
         return self._answer(results, str(identifier), started, single=single), results
 
-    def record(
+    def entry(
         self,
         rows: Sequence[tuple[Value, ...]],
         results: Results,
@@ -200,30 +206,17 @@ class Answerer:
         identifier: uuid.UUID,
         seconds: float,
         failed: Sequence[tuple[Served, str]] = (),
-    ) -> Awaitable[None]:
-        """Done when what was answered is written down.
-
-        Raises (when awaited):
-            JournalFull: it cannot be.
-        """
-        return self._record(
-            Entry(
-                identifier.bytes,
-                self._clock_ns(),
-                self.project,
-                rows,
-                results,
-                via,
-                seconds,
-                failed,
-            )
+    ) -> Entry:
+        """What is to be recorded of an answer."""
+        return Entry(
+            identifier.bytes, self._clock_ns(), self.project, rows, results, via, seconds, failed
         )
 
     def mirror(
         self,
         models: Sequence[str],
         key: bytes,
-        identifier: uuid.UUID,
+        identifier: bytes,
         rows: Sequence[tuple[Value, ...]],
         *,
         fed: Sequence[tuple[Any, ...]] = (),
@@ -243,7 +236,7 @@ class Answerer:
                     if arrays is not None
                     else partial(_run_fed, challenger, fed)
                 )
-                self._mirror(self.project, challenger, run, rows, identifier.bytes)
+                self._mirror(self.project, challenger, run, rows, identifier)
 
     def count(self, results: Results, rows: int) -> None:
         """Count rows that were answered."""

@@ -20,6 +20,7 @@ from timonel.errors import TimonelError
 from timonel.project import Project
 from timonel.serving.channel import Operator
 from timonel.serving.documentation import Operation
+from timonel.serving.door import Door
 from timonel.serving.feedback import FeedbackDesk, feedback_operation
 from timonel.serving.lean import LeanPath
 from timonel.serving.metrics import Metrics
@@ -28,9 +29,10 @@ from timonel.serving.predict import Predictor, json_response
 from timonel.serving.protocols.entrance import Entrance
 from timonel.serving.protocols.mount import add_protocols
 from timonel.serving.protocols.refusals import headers_of, refusal_content
+from timonel.serving.recorder import JournalRecorder
 from timonel.serving.routing import Routes
 
-__all__ = ["build_app"]
+__all__ = ["Application", "build_app"]
 
 _log = logging.getLogger(__name__)
 
@@ -44,21 +46,21 @@ def build_app(
     metrics: Metrics,
     *,
     at_root: bool,
-    door: Callable[[ASGIApp], ASGIApp],
+    door: Callable[[ASGIApp], Door],
     entrances: Sequence[Entrance] = (),
     desks: Sequence[FeedbackDesk] = (),
     origins: Sequence[str] = (),
     lifespan: Lifespan | None = None,
     operator: Operator | None = None,
     troubles: Callable[[], Sequence[str]] = tuple,
-) -> FastAPI:
+) -> "Application":
     """The application for these projects, the one at the root too when `at_root`.
 
     `door` makes what stands in front of all of it and says who may come in.
     `entrances` are where other protocols bring their rows, `desks` where labels are said.
     `troubles` are sentences that /health shows beside those of the routes.
     """
-    app = _Application(
+    app = Application(
         title="Timonel",
         version=version("timonel"),
         description="Predictions of " + ", ".join(project.name for project in projects) + ".",
@@ -98,20 +100,27 @@ def build_app(
     _add_watch(app, projects, metrics)
     _add_documentation(app, schemas)
     _add_refusals(app)
-    app.front = door(LeanPath(app.behind, _predict_paths(predictors, at_root=at_root)))
+    app.lean = LeanPath(app.behind, _predict_paths(predictors, at_root=at_root))
+    app.front = door(app.lean)
     return app
 
 
-class _Application(FastAPI):
-    """FastAPI with its layers behind a front that answers most requests before them."""
+class Application(FastAPI):
+    """FastAPI with its layers behind a front that answers most requests before them.
 
-    front: ASGIApp
+    `lean` is a part of that front, and `recorder` what a worker writes answers down with.
+    """
+
+    front: Door
+    lean: LeanPath
+    recorder: JournalRecorder
 
     async def behind(self, scope: Scope, receive: Receive, send: Send) -> None:
         """What the front hands on."""
         await super().__call__(scope, receive, send)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
         await self.front(scope, receive, send)
 
 

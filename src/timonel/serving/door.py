@@ -167,6 +167,13 @@ class Door:
         finally:
             load.leave(ticket)
 
+    def open_to(self, server: str) -> Load | None:
+        """The load of predictions, where they need no key over a socket of this address."""
+        rules = self._rules
+        if (rules.locked or is_far(server)) and rules.open != "predict":
+            return None
+        return self._loads["predict"]
+
     def _place(self, scope: Scope) -> Place:
         path: str = scope["path"]
         if (root := scope.get("root_path", "")) and path.startswith(root):

@@ -6,8 +6,7 @@ behind, which answers as if it had been asked at once; so there is one place tha
 
 import time
 import uuid
-from collections.abc import Awaitable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
 
 import msgspec
 from starlette.responses import Response
@@ -15,11 +14,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from timonel.errors import JournalFull, TimonelError
 from timonel.project import Project
-from timonel.serving.answer import Results
+from timonel.serving.answer import Entry
 from timonel.serving.predict import Predictor
 from timonel.serving.quick import QuickReader, QuickRows
 
-__all__ = ["LeanPath", "why_not_lean"]
+__all__ = ["Lean", "LeanAnswer", "LeanPath", "is_plain", "why_not_lean"]
 
 _LARGEST = 32_768
 """bytes of a body; more would take longer to read than others should wait"""
@@ -42,18 +41,131 @@ def why_not_lean(project: Project) -> str | None:
 _VARY = (b"vary", b"Origin")
 
 
+class LeanAnswer:
+    """An answer that may leave once `entry` is in the journal; `versions` answered it."""
+
+    __slots__ = ("content", "entry", "name", "rows", "started", "versions")
+
+    def __init__(
+        self,
+        name: bytes,
+        versions: bytes,
+        content: bytes,
+        entry: Entry,
+        rows: QuickRows,
+        started: float,
+    ) -> None:
+        self.name = name
+        self.versions = versions
+        self.content = content
+        self.entry = entry
+        self.rows = rows
+        self.started = started
+
+    def in_one(self, beginning: bytes) -> bytes:
+        """The whole reply; `beginning` is the status line and the server's own headers."""
+        return b"%bx-prediction-id: %b\r\nx-model-version: %b\r\ncontent-length: %d\r\n%b%b" % (
+            beginning,
+            self.name,
+            self.versions,
+            len(self.content),
+            _END,
+            self.content,
+        )
+
+    @property
+    def start(self) -> Message:
+        """The reply's head, as ASGI has it."""
+        return {
+            "type": "http.response.start",
+            "status": 200,
+            "headers": [
+                (b"x-prediction-id", self.name),
+                (b"x-model-version", self.versions),
+                (b"content-length", b"%d" % len(self.content)),
+                (b"content-type", b"application/json"),
+                _VARY,
+            ],
+        }
+
+
+_END = b"content-type: application/json\r\n%b: %b\r\n\r\n" % _VARY
+
+
+class Lean:
+    """One project's answers without a word about what is wrong."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        answerer = predictor.answerer
+        self.limit = min(_LARGEST, predictor.max_body)
+        self.timer = answerer.timer
+        self.new_id = answerer.new_id
+        self.record = answerer.record
+        self._predictor = predictor
+        self._answerer = answerer
+        self._read = QuickReader(predictor.project, predictor.reader)
+        self._models = answerer.models(None)
+        self._reply = predictor.project.contract.reply
+        self._name = predictor.project.name
+        self._encode = msgspec.json.Encoder().encode
+
+    def __call__(self, body: bytes, started: float, identifier: uuid.UUID) -> LeanAnswer | None:
+        """The answer to a body, yet to be recorded; None: not for the lean path."""
+        if len(body) > self.limit:
+            return None
+        answerer = self._answerer
+        try:
+            rows = self._read(body)
+            if rows is None or not rows.kept:
+                return None
+            served = answerer.quick(self._models, len(rows.kept), identifier.bytes)
+            if served is None:
+                return None
+            answer, results = answerer.at_once(
+                served, rows.fed, started, identifier, single=rows.single
+            )
+            content = self._encode(self._reply(answer))
+            versions = ", ".join([version.label for version in served]).encode("latin-1")
+        except Exception:  # noqa: BLE001 (it happens again in the route behind, which says what)
+            return None
+        entry = answerer.entry(rows.kept, results, "json", identifier, answer.seconds)
+        return LeanAnswer(answer.id.encode(), versions, content, entry, rows, started)
+
+    def count(self, answered: LeanAnswer) -> None:
+        """Count an answer that is about to leave."""
+        entry = answered.entry
+        self._answerer.count(entry.answers, len(entry.rows))
+        self._answerer.metrics.request(self._name, 200, self.timer() - answered.started)
+
+    def mirror(self, answered: LeanAnswer) -> None:
+        """Have challengers asked as well, now that the answer has left."""
+        if self._answerer.mirrors:
+            rows, identifier = answered.rows, answered.entry.id
+            self._answerer.mirror(self._models, identifier, identifier, rows.kept, fed=rows.fed)
+
+    def refused(self, error: TimonelError, started: float) -> Response:
+        """The reply when an answer could not be recorded."""
+        response = self._predictor.refused(error)
+        response.raw_headers.append(_VARY)
+        self._answerer.metrics.request(self._name, response.status_code, self.timer() - started)
+        return response
+
+
 class LeanPath:
-    """An ASGI application in front of another; `predictors` by the paths that they answer."""
+    """An ASGI application in front of another; `predictors` by the paths that they answer.
+
+    A request with an id in its scope, under `timonel.id`, was for the lean path and is not.
+    """
 
     def __init__(self, app: ASGIApp, predictors: Mapping[str, Predictor]) -> None:
         self._app = app
-        lean = {id(p): _Lean(p) for p in predictors.values() if not why_not_lean(p.project)}
-        self._paths = {path: lean[id(p)] for path, p in predictors.items() if id(p) in lean}
+        lean = {id(p): Lean(p) for p in predictors.values() if not why_not_lean(p.project)}
+        self.paths = {path: lean[id(p)] for path, p in predictors.items() if id(p) in lean}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or hand on."""
-        lean = self._paths.get(scope["path"]) if scope["type"] == "http" else None
-        if lean is None or not _is_plain(scope, lean.limit):
+        lean = self.paths.get(scope["path"]) if scope["type"] == "http" else None
+        if lean is None or "timonel.id" in scope or not is_plain(scope, lean.limit):
             await self._app(scope, receive, send)
             return
         started = lean.timer()
@@ -73,97 +185,19 @@ class LeanPath:
             await self._app(scope, _again(messages, receive), send)
             return
         try:
-            await answered.recorded
+            await lean.record(answered.entry)
         except JournalFull as error:
             response = lean.refused(error, started)
             await response(scope, receive, send)
             return
-        lean.count(answered, started)
+        lean.count(answered)
         await send(answered.start)
-        await send(answered.content)
+        await send({"type": "http.response.body", "body": answered.content})
         lean.mirror(answered)
 
 
-class _Answered(NamedTuple):
-    """What is sent when it is recorded."""
-
-    start: Message
-    content: Message
-    recorded: Awaitable[None]
-    results: Results
-    rows: QuickRows
-    identifier: uuid.UUID
-
-
-class _Lean:
-    """One project's answers without a word about what is wrong."""
-
-    def __init__(self, predictor: Predictor) -> None:
-        answerer = predictor.answerer
-        self.limit = min(_LARGEST, predictor.max_body)
-        self.timer = answerer.timer
-        self.new_id = answerer.new_id
-        self._predictor = predictor
-        self._answerer = answerer
-        self._read = QuickReader(predictor.project, predictor.reader)
-        self._models = answerer.models(None)
-        self._reply = predictor.project.contract.reply
-        self._name = predictor.project.name
-
-    def __call__(self, body: bytes, started: float, identifier: uuid.UUID) -> _Answered | None:
-        """The answer to a body, on its way to the journal; None: not for the lean path."""
-        if len(body) > self.limit:
-            return None
-        try:
-            rows = self._read(body)
-            if rows is None or not rows.kept:
-                return None
-            count = len(rows.kept)
-            served = self._answerer.quick(self._models, count, identifier.bytes)
-            if served is None:
-                return None
-            answer, results = self._answerer.at_once(
-                served, rows.fed, started, identifier, single=rows.single
-            )
-            content = msgspec.json.encode(self._reply(answer))
-            versions = ", ".join([version.label for version in served])
-        except Exception:  # noqa: BLE001 (it happens again in the route behind, which says what)
-            return None
-        start = {
-            "type": "http.response.start",
-            "status": 200,
-            "headers": [
-                (b"x-prediction-id", answer.id.encode()),
-                (b"x-model-version", versions.encode("latin-1")),
-                (b"content-length", b"%d" % len(content)),
-                (b"content-type", b"application/json"),
-                _VARY,
-            ],
-        }
-        recorded = self._answerer.record(rows.kept, results, "json", identifier, answer.seconds)
-        sent = {"type": "http.response.body", "body": content}
-        return _Answered(start, sent, recorded, results, rows, identifier)
-
-    def count(self, answered: _Answered, started: float) -> None:
-        """Count an answer that is about to leave."""
-        self._answerer.count(answered.results, len(answered.rows.kept))
-        self._answerer.metrics.request(self._name, 200, self.timer() - started)
-
-    def mirror(self, answered: _Answered) -> None:
-        """Have challengers asked as well, now that the answer has left."""
-        rows, identifier = answered.rows, answered.identifier
-        self._answerer.mirror(self._models, identifier.bytes, identifier, rows.kept, fed=rows.fed)
-
-    def refused(self, error: TimonelError, started: float) -> Response:
-        """The reply when an answer could not be recorded."""
-        response = self._predictor.refused(error)
-        response.raw_headers.append(_VARY)
-        self._answerer.metrics.request(self._name, response.status_code, self.timer() - started)
-        return response
-
-
-def _is_plain(scope: Scope, limit: int) -> bool:
-    """Whether nothing but the body needs to be looked at."""
+def is_plain(scope: Scope, limit: int) -> bool:
+    """Whether nothing but the body, of up to `limit` bytes, needs to be looked at."""
     if scope["method"] != "POST" or scope["query_string"] or scope.get("root_path"):
         return False
     for name, value in scope["headers"]:

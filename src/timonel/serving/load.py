@@ -65,6 +65,8 @@ class Load:
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
         self.held = 0
+        self.beside = 0
+        """requests inside that have no ticket, for they end in this turn of the event loop"""
         self._most = most
         self._most_bytes = max(most_bytes, max_body)
         self._max_body = max_body
@@ -76,7 +78,12 @@ class Load:
     @property
     def inside(self) -> int:
         """How many there are."""
-        return len(self._tickets)
+        return len(self._tickets) + self.beside
+
+    def has_room(self) -> bool:
+        """Whether another may come in."""
+        inside = len(self._tickets) + self.beside
+        return not inside or inside < self._most()
 
     def enter(self, size: int) -> Ticket:
         """Let a request in whose body will have `size` bytes, as far as that is known.
@@ -84,7 +91,7 @@ class Load:
         Raises:
             Overloaded: there is no room for it.
         """
-        if self._tickets and len(self._tickets) >= (most := self._most()):
+        if (inside := self.inside) and inside >= (most := self._most()):
             raise Overloaded(
                 f"Expected at most {most} requests at once in this worker, got more.",
                 remedy=_REMEDY,

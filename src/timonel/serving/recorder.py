@@ -1,6 +1,7 @@
 """What was answered, as the journal keeps it."""
 
 import asyncio
+from collections.abc import Callable
 
 import numpy as np
 
@@ -25,6 +26,13 @@ class JournalRecorder:
 
     def __call__(self, entry: Entry) -> "asyncio.Future[None]":
         """Done when the entry is in the file."""
+        return self._journal.append(self._encoded(entry))
+
+    def then(self, entry: Entry, done: Callable[[BaseException | None], object]) -> None:
+        """Call `done` when the entry is in the file; see `Journal.append_then`."""
+        self._journal.append_then(self._encoded(entry), done)
+
+    def _encoded(self, entry: Entry) -> bytes:
         for served, _, _ in entry.answers:
             if served.label not in self._announced:
                 self._announce(entry.project, served)
@@ -51,7 +59,7 @@ class JournalRecorder:
             environment=self._environment,
             seconds=entry.seconds,
         )
-        return self._journal.append(encode(record))
+        return encode(record)
 
     def _announce(self, project: Project, served: Served) -> None:
         self._journal.announce(_meta(project, served))

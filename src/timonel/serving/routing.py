@@ -145,6 +145,7 @@ class Routes:
         self._failed: Mapping[Champion, _Failure] = {}
         self._served: Mapping[tuple[str, str], Served] = {}
         self._moved: Mapping[tuple[str, str], tuple[Shift, Served]] = {}
+        self._slowest = 0.0
         self._closed = False
         self.changed: Callable[[], object] = lambda: None
         self.state = State()
@@ -180,8 +181,15 @@ class Routes:
             return None
         return moved[1]
 
+    @property
+    def shifts(self) -> bool:
+        """Whether a rollout is under way."""
+        return bool(self._moved)
+
     def sticky(self, project: str) -> str | None:
         """The header that a rollout of the project recognises callers by."""
+        if not self._moved:
+            return None
         names = (shift.sticky for (name, _), (shift, _) in self._moved.items() if name == project)
         return next((name for name in names if name), None)
 
@@ -202,8 +210,7 @@ class Routes:
 
         0 while none answers.
         """
-        known = [served.measured for served in self._served.values()]
-        return max((m.batch_seconds / m.batch_rows or m.row_seconds for m in known), default=0.0)
+        return self._slowest
 
     def runs(self, project: str) -> list[Progress]:
         """The project's newest runs, newest first."""
@@ -338,6 +345,10 @@ class Routes:
                 served[champion.key] = answers
         kept = {*champions, *standby, *(version.champion for version in served.values())}
         self._served = served
+        known = [version.measured for version in served.values()]
+        self._slowest = max(
+            (m.batch_seconds / m.batch_rows or m.row_seconds for m in known), default=0.0
+        )
         self._moved = {
             shift.challenger.key: (shift, self._loaded[shift.challenger])
             for shift in self.state.shifts

@@ -20,7 +20,7 @@ from timonel.errors import NotReady
 from timonel.journal.append import Journal
 from timonel.project import Project, load_project
 from timonel.serving.answer import Answerer
-from timonel.serving.app import build_app
+from timonel.serving.app import Application, build_app
 from timonel.serving.cache import AnswerCache
 from timonel.serving.channel import Link, Supervision
 from timonel.serving.door import Door, Rules
@@ -58,11 +58,13 @@ def worker_app(
     link: Supervision | None = None,
     patience: float = _PATIENCE,
     must: frozenset[str] = frozenset(),
-) -> FastAPI:
+    told: str = "",
+) -> Application:
     """The application of one worker; `link` connects it with who supervises it.
 
     It begins to answer when every champion is loaded, or after `patience` seconds with those that
-    are; without one of the models in `must`, such as "digits/cnn", it does not begin.
+    are; without one of the models in `must`, such as "digits/cnn", it does not begin, nor before
+    the server `told` has told what is to be served.
     """
     link = link or Link()
     routes = Routes(projects, settings.serving_folder)
@@ -136,7 +138,7 @@ def worker_app(
             settings.serving_folder,
             lambda serves: loop.call_soon_threadsafe(link.say_serves, serves),
         )
-        await asyncio.to_thread(follower.first, patience)
+        await asyncio.to_thread(follower.first, patience, told)
         lacking = must.intersection(routes.unanswered())
         if lacking:
             raise NotReady(f"Worker {worker} cannot answer for {', '.join(sorted(lacking))}.")
@@ -159,7 +161,7 @@ def worker_app(
             metrics.flush()
             await link.close()
 
-    return build_app(
+    app = build_app(
         projects,
         predictors,
         routes,
@@ -183,6 +185,8 @@ def worker_app(
             *refusals.troubles(),
         ],
     )
+    app.recorder = recorded
+    return app
 
 
 def _answers(projects: Sequence[Project], settings: Settings) -> dict[str, Answers]:
@@ -204,8 +208,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Serve until SIGTERM or SIGHUP, then finish what is being answered."""
     import uvicorn
 
+    from timonel.serving.direct import Direct, direct_protocol
     from timonel.serving.drain import DrainingServer
-    from timonel.serving.wire import BoundedProtocol
 
     parser = argparse.ArgumentParser(prog="timonel.serving.worker")
     parser.add_argument("projects", nargs="+")
@@ -217,6 +221,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--at-root", action="store_true")
     parser.add_argument("--patience", type=float, default=_PATIENCE)
     parser.add_argument("--must", default="")
+    parser.add_argument("--told", default="")
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     app = worker_app(
@@ -228,12 +233,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         link=Link(socket.socket(fileno=given.channel)),
         patience=given.patience,
         must=frozenset(filter(None, given.must.split(","))),
+        told=given.told,
     )
     listener = socket.socket(fileno=given.socket)
+    direct = Direct(app.lean.paths, app.front, app.recorder.then)
     server = DrainingServer(
         uvicorn.Config(
             app,
-            http=BoundedProtocol,
+            http=direct_protocol(direct),
             log_level="warning",
             access_log=False,
             server_header=False,
