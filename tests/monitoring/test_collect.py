@@ -8,8 +8,9 @@ import numpy as np
 import polars as pl
 from pydantic import BaseModel, Field
 
-from tests.monitoring.answered import START, Home
+from tests.monitoring.answered import START, Home, id_of
 from timonel.data import datasets
+from timonel.data.collections import noted_collections
 from timonel.journal.records import SHADOW, image_bytes
 from timonel.monitoring.collect import Collected, collected
 from timonel.policies import Drift, Split
@@ -95,6 +96,8 @@ def test_rows_that_are_not_fit_are_kept_apart_with_the_reason(tmp_path: Path) ->
         "fate: expected one of a, b, got 'c'",
     ]
     assert found.refused_key is not None
+    noted = {one.key: (one.first, one.last) for one in noted_collections(home.objects, "boat")}
+    assert noted == dict.fromkeys((found.key, found.refused_key), (id_of(good), id_of(odd)))
     assert datasets.load(found.refused_key, home.objects).height == 2
 
 
@@ -153,3 +156,4 @@ def test_nothing_labelled_is_a_dataset_without_rows(tmp_path: Path) -> None:
     home.export(home.answer("a", rows=[(1.0, "A", 0, 0)]))
     found = of(home, boat())
     assert (found.rows, found.labels, found.refused_key) == (0, 0, None)
+    assert noted_collections(home.objects, "boat") == []

@@ -1,6 +1,7 @@
 """Live rows whose truth became known, as a dataset to train on.
 
-They pass the same quality rules as the rows of a source, and are kept by the hash of their content.
+They pass the same quality rules as the rows of a source, and are kept by the hash of their content;
+which predictions a dataset may hold is noted, so that deletion and retention reach it.
 """
 
 import math
