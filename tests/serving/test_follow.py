@@ -1,5 +1,6 @@
 """A worker's first look at the state, and its following."""
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,22 @@ def test_the_first_look_loads_what_stands_by_where_a_champion_cannot_be_loaded(
     follower.first(20)
     assert routes.labels() == ("penguins/rf@1",)
     assert list(told[-1].failed) == ["penguins/rf@2"]
+
+
+def test_what_an_earlier_server_told_is_loaded_but_answers_only_once_this_one_said_so(
+    settings: Settings,
+) -> None:
+    first, second = version(settings, 1), version(settings, 2)
+    write_state(settings.serving_folder, State(champions=(first,), boot="earlier"))
+    routes, follower, _ = following(settings)
+    looking = threading.Thread(target=follower.first, args=(20, "this"), daemon=True)
+    looking.start()
+    until(lambda: routes.loaded() == ("penguins/rf@1",))
+    assert looking.is_alive()
+    write_state(settings.serving_folder, State(champions=(second,), boot="this"))
+    looking.join(20)
+    assert not looking.is_alive()
+    assert routes.labels() == ("penguins/rf@2",)
 
 
 def test_a_failure_to_follow_is_logged_and_tried_again(

@@ -78,6 +78,25 @@ def test_a_first_start_knows_no_champion_and_says_how_far_the_run_is(
         upkeep.stop()
 
 
+def test_what_is_told_bears_the_servers_name_once_all_of_it_is_known(
+    settings: Settings, penguins: Project
+) -> None:
+    settings.serving_folder.mkdir(parents=True, exist_ok=True)
+    write_state(settings.serving_folder, State(boot="earlier"))
+    upkeep = Upkeep(settings, [penguins], boot="this")
+    deploy(penguins, settings)
+    upkeep.follow()
+    assert told(settings).boot == "earlier"
+    upkeep.start()
+    try:
+        assert told(settings).boot == "this"
+        deploy(penguins, settings, number=2)
+        until(lambda: [c.number for c in told(settings).champions] == [2])
+        assert told(settings).boot == "this"
+    finally:
+        upkeep.stop()
+
+
 def test_a_run_whose_process_was_killed_is_not_waited_for(
     settings: Settings, penguins: Project
 ) -> None:

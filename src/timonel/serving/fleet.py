@@ -91,6 +91,12 @@ class Fleet:
         self.trouble = ""
         """why the last one did not replace every worker"""
 
+    def begin(self, *options: str) -> None:
+        """Start the first worker, with further options; `tend` starts the others."""
+        slot = self._slots[0]
+        with suppress(OSError):  # `tend` tries it again, and says so
+            slot.worker = self._start(slot.number, *options)
+
     def tend(self) -> None:
         """Start, look after and replace workers; to be called again and again.
 

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,8 @@ __all__ = ["Follower"]
 _log = logging.getLogger(__name__)
 
 _FOLLOW_SECONDS = 0.05
+_TOLD_SECONDS = 30.0  # a database that takes longer to open is taken for one that is down
+_TOLD_PAUSE = 0.005
 _STOP_SECONDS = 5
 
 
@@ -34,13 +37,20 @@ class Follower:
         self._thread = threading.Thread(target=self._run, name="timonel-follow", daemon=True)
         routes.changed = self._changed
 
-    def first(self, patience: float) -> None:
+    def first(self, patience: float, boot: str = "") -> None:
         """Load what answers, for at most `patience` seconds each for champions and for the rest.
 
         What stands by is loaded later, unless it is needed because a champion cannot be loaded.
+        With `boot`, what an earlier server told is loaded as well, and that server's word is
+        waited for: until then nobody knows whether the versions are still champions.
         """
-        self._seen = self._file()
         state = read_state(self._folder) or State()
+        deadline = time.monotonic() + _TOLD_SECONDS
+        if boot and state.boot != boot:
+            self._routes.follow(msgspec.structs.replace(state, standby=()), wait=patience)
+        while boot and state.boot != boot and time.monotonic() < deadline:
+            time.sleep(_TOLD_PAUSE)
+            state = read_state(self._folder) or State()
         self._routes.follow(msgspec.structs.replace(state, standby=()), wait=patience)
         if self._routes.unanswered():
             self._routes.follow(state, wait=patience)

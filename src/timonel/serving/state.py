@@ -72,7 +72,8 @@ class State(msgspec.Struct, frozen=True):
 
     `champions` answer; `standby` are loaded and warm beside them: what a rollback goes to, what is
     about to be promoted, and what answers while a champion cannot be loaded. `shifts` move traffic
-    to versions of `standby`.
+    to versions of `standby`. `boot` is the server that wrote it, if it did since it began: what
+    another left may be out of date.
     """
 
     champions: tuple[Champion, ...] = ()
@@ -81,6 +82,7 @@ class State(msgspec.Struct, frozen=True):
     runs: tuple[Progress, ...] = ()
     degraded: tuple[str, ...] = ()
     keys: tuple[Key, ...] = ()
+    boot: str = ""
 
 
 def _path(serving_folder: Path) -> Path:

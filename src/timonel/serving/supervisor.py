@@ -10,16 +10,21 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from timonel.errors import TimonelError
+from timonel.ids import Ids
 from timonel.project import Project
+from timonel.serving.channel import AskRun, RunReply
 from timonel.serving.companion import Companion
 from timonel.serving.fleet import Fleet
-from timonel.serving.launcher import Launcher
-from timonel.serving.operator import PipelineOperator
 from timonel.serving.roster import Roster, Swap, owning, write_roster
-from timonel.serving.upkeep import Upkeep
 from timonel.settings import Settings
+
+if TYPE_CHECKING:
+    from timonel.serving.launcher import Launcher
+    from timonel.serving.operator import PipelineOperator
+    from timonel.serving.upkeep import Upkeep
 
 __all__ = ["PortTaken", "Supervisor"]
 
@@ -50,6 +55,7 @@ class Supervisor:
     on_ready: Callable[[], None] = lambda: None
     train: bool = False
     _fleet: Fleet | None = None
+    _operator: "PipelineOperator | None" = None
     _stopping: threading.Event = field(default_factory=threading.Event)
 
     def run(self) -> None:
@@ -67,16 +73,9 @@ class Supervisor:
             self._run()
 
     def _run(self) -> None:
-        settings = self.settings
+        settings, boot = self.settings, Ids()().hex
         listener = self._listen()
         metrics_folder = _metrics_folder(settings.serving_folder)
-        self._launcher = Launcher(settings, self.tell)
-        operator = PipelineOperator(
-            settings,
-            self.projects,
-            self._launcher,
-            lambda labels: self._fleet is not None and self._fleet.all_serve(labels),
-        )
         fleet = self._fleet = Fleet(
             settings.workers,
             listener,
@@ -84,10 +83,9 @@ class Supervisor:
             ["--at-root"] if self.at_root else [],
             os.environ | settings.environment_variables(),
             metrics_folder,
-            asked=operator.asked,
+            asked=self._asked,
             say=self.say,
         )
-        upkeep = Upkeep(settings, self.projects, operator.adopt, routed=fleet.routed)
         companion = Companion(
             "timonel.control.controller",
             self.names,
@@ -95,17 +93,31 @@ class Supervisor:
             settings.logs_folder / "controller.log",
             say=self.say,
         )
-        with self._signals():
-            try:
-                upkeep.start()
-                self._loop(fleet, upkeep, companion)
-            finally:
-                self._launcher.stop()
-                companion.stop()
-                fleet.stop()
-                listener.close()
-                upkeep.stop()
-                shutil.rmtree(metrics_folder, ignore_errors=True)
+        with self._signals(), contextlib.ExitStack() as ends:
+            ends.callback(shutil.rmtree, metrics_folder, ignore_errors=True)
+            after_workers = ends.enter_context(contextlib.ExitStack())
+            ends.callback(listener.close)
+            ends.callback(fleet.stop)
+            ends.callback(companion.stop)
+            fleet.begin("--told", boot)
+            # The first worker loads what answered last while this process imports what follows,
+            # which takes about as long.
+            from timonel.serving.launcher import Launcher
+            from timonel.serving.operator import PipelineOperator
+            from timonel.serving.upkeep import Upkeep
+
+            launcher = Launcher(settings, self.tell)
+            ends.callback(launcher.stop)
+            operator = PipelineOperator(settings, self.projects, launcher, fleet.all_serve)
+            self._operator = operator
+            upkeep = Upkeep(settings, self.projects, operator.adopt, routed=fleet.routed, boot=boot)
+            after_workers.callback(upkeep.stop)
+            upkeep.start()
+            self._loop(fleet, upkeep, companion, launcher)
+
+    def _asked(self, ask: AskRun, reply: Callable[[RunReply], None]) -> None:
+        if self._operator is not None:  # nobody can ask before a worker answers
+            self._operator.asked(ask, reply)
 
     def stop(self) -> None:
         """End `run`; may be called from any thread or a signal handler."""
@@ -169,7 +181,9 @@ class Supervisor:
             for number, handler in former.items():
                 signal.signal(number, handler)
 
-    def _loop(self, fleet: Fleet, upkeep: Upkeep, companion: Companion) -> None:
+    def _loop(
+        self, fleet: Fleet, upkeep: "Upkeep", companion: Companion, launcher: "Launcher"
+    ) -> None:
         announced, told = False, None
         while not self._stopping.is_set():
             fleet.tend()
@@ -182,12 +196,12 @@ class Supervisor:
                 announced = True
                 self.on_ready()
                 if self.train:
-                    self._launcher.start(self.projects)
+                    launcher.start(self.projects)
             if announced and self.settings.controller:  # nothing else waits for it
                 companion.tend()
             self._stopping.wait(_POLL_SECONDS)
 
-    def _roster(self, fleet: Fleet, upkeep: Upkeep) -> Roster:
+    def _roster(self, fleet: Fleet, upkeep: "Upkeep") -> Roster:
         return Roster(
             pid=os.getpid(),
             address=self.address,

@@ -52,7 +52,8 @@ class Upkeep:
     """Mirrors what the database says into the home's `serving/`, and exports the journal.
 
     `act` is given each wish that people express in MLflow, and starts what fulfils it. `routed`
-    tells which versions requests go to; `clock` gives seconds since 1970.
+    tells which versions requests go to; `clock` gives seconds since 1970. What is told after
+    `start` bears the name `boot`.
     """
 
     def __init__(
@@ -63,8 +64,10 @@ class Upkeep:
         *,
         routed: Callable[[], Collection[str]] = tuple,
         clock: Callable[[], float] = time.time,
+        boot: str = "",
     ) -> None:
         self._settings = settings
+        self._boot = boot
         self._projects = projects
         self._database: Database | None = None
         self._objects: ObjectStore | None = None
@@ -91,7 +94,9 @@ class Upkeep:
         """Prepare what can serve at once, then keep following on threads."""
         self.follow(_START_PATIENCE)
         self.follow_keys()
-        write_state(self._settings.serving_folder, self._state)
+        with self._telling:
+            self._state = structs.replace(self._state, boot=self._boot)
+            write_state(self._settings.serving_folder, self._state)
         for name, act, seconds in (
             ("follow", lambda: self.follow(_PATIENCE), _FOLLOW_SECONDS),
             ("keys", self.follow_keys, _KEYS_SECONDS),
@@ -192,7 +197,7 @@ class Upkeep:
             degraded.append(f"The last known versions answer: {error}")
         degraded += [trouble for trouble in (self._export_trouble, self._watch_trouble) if trouble]
         state = structs.replace(state, degraded=tuple(degraded))
-        self._tell(lambda told: structs.replace(state, keys=told.keys))
+        self._tell(lambda told: structs.replace(state, keys=told.keys, boot=told.boot))
 
     def follow_keys(self) -> None:
         """Tell the workers which keys are valid, whatever holds up `follow`."""
