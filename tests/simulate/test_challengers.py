@@ -72,6 +72,12 @@ def test_a_slow_one_takes_much_longer_and_says_the_same() -> None:
     assert slow.answer(rows(20))[0] == usual.answer(rows(20))[0]
 
 
+def test_one_that_was_made_so_can_be_altered_again() -> None:
+    usual = OnnxModel(*champion()).answer(rows())[0]
+    once = altered(*champion(), "good")
+    assert OnnxModel(*altered(*altered(*once, "slow"), "good")).answer(rows())[0] == usual
+
+
 def test_a_graph_without_scores_is_refused() -> None:
     from dataclasses import replace
 

@@ -36,7 +36,6 @@ Made = Literal["good", "bad", "slow", "failing"]
 """`good` answers as the champion does, `bad` gives a share of the rows another class, `slow` takes
 a hundredth of a second or more for each request, `failing` fails on a share of the rows."""
 
-_SCORES = "simulated_scores"
 _SLOW_SECONDS = 0.03
 _SIDE = 192  # of the matrix that a slow version multiplies with
 _TRIES = 20
@@ -55,7 +54,8 @@ def altered(
             f"Expected a version of {signature.project}/{signature.model} with probabilities, got "
             "one without: no other version can be made of it."
         )
-    changed = replace(signature, binding=replace(signature.binding, label=None, scores=_SCORES))
+    binding = replace(signature.binding, label=None, scores=_scores_of(signature))
+    changed = replace(signature, binding=binding)
     if kind == "slow":
         trips = 64
         began = _seconds(_built(content, signature, kind, trips=0), changed)
@@ -72,6 +72,11 @@ def altered(
             continue
         return made, changed
     raise BadRequest(f"Expected a share of rows to fail on that leaves some, got {share}.")
+
+
+def _scores_of(signature: Signature) -> str:
+    """What the altered scores are called; one that was made so may be altered again."""
+    return f"{signature.binding.scores}_simulated"
 
 
 def _seconds(content: bytes, signature: Signature) -> float:
@@ -194,6 +199,7 @@ class _Graph:
         self._opset = known[0] if known else 17
         if not known:
             model.opset_import.append(helper.make_opsetid("", self._opset))
+        self._end_name = _scores_of(signature)
         self._count = 0
         scores = self._add("Cast", [signature.binding.scores or ""], to=TensorProto.FLOAT)
         self._scores = self._add("Reshape", [scores, self._whole([-1, self._classes])])
@@ -276,17 +282,20 @@ class _Graph:
 
     def _end(self, name: str) -> None:
         helper, graph = self._helper, self._model.graph
-        graph.node.append(helper.make_node("Identity", [name], [_SCORES]))
+        graph.node.append(helper.make_node("Identity", [name], [self._end_name]))
         del graph.output[:]
         shape = [None, self._classes]
-        graph.output.append(helper.make_tensor_value_info(_SCORES, self._type.FLOAT, shape))
+        graph.output.append(helper.make_tensor_value_info(self._end_name, self._type.FLOAT, shape))
 
     def _add(self, kind: str, inputs: list[str], **attributes: Any) -> str:
-        self._count += 1
-        name = f"simulated_{self._count}"
+        name = self._name()
         node = self._helper.make_node(kind, inputs, [name], name=name, **attributes)
         self._model.graph.node.append(node)
         return name
+
+    def _name(self) -> str:
+        self._count += 1
+        return f"{self._end_name}_{self._count}"
 
     def _numbers(self, values: list[float], shape: tuple[int, ...] | None = None) -> str:
         return self._constant(self._type.FLOAT, values, shape)
@@ -295,8 +304,7 @@ class _Graph:
         return self._constant(self._type.INT64, values, shape)
 
     def _constant(self, kind: int, values: Any, shape: tuple[int, ...] | None) -> str:
-        self._count += 1
-        name = f"simulated_{self._count}"
+        name = self._name()
         dims = (len(values),) if shape is None else shape
         made = self._helper.make_tensor(name, kind, dims, values)
         self._model.graph.initializer.append(made)
