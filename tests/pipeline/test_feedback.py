@@ -136,6 +136,13 @@ def test_a_source_read_anew_is_trained_on_alone_and_judged_on_live_rows(
     assert steps(home, outcome)["feedback"]["expects_live"] is False
 
 
+def test_a_source_read_anew_needs_no_live_rows(home: Home, trained: Train) -> None:
+    project = garden(retrain=Retrain(data="reference"))
+    outcome = trained(project, with_feedback=True)
+    assert outcome.versions[0].state == "champion"
+    assert steps(home, outcome)["feedback"]["live"] == 0
+
+
 def test_rows_from_before_a_time_can_be_left_out(home: Home, trained: Train) -> None:
     project = garden()
     ask(home, project)

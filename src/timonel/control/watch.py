@@ -31,6 +31,8 @@ _log = logging.getLogger(__name__)
 _WHO = "controller"
 _LATE = 3_600.0
 """seconds by which a worker's rows may reach the segments after those of others"""
+_SKEW = 60.0
+"""seconds by which clocks of hosts may differ"""
 _AGAIN = 60.0
 """seconds until a look that failed is tried again"""
 _SEED = 0
@@ -151,7 +153,7 @@ class Watch:
                 listed = self._segments.list(version.project, since=check.last_time - _LATE)
                 # By when they were recorded: rows of one worker may come after those of others.
                 return [one for one in listed if one.added > check.detail["added"]]
-        return self._segments.list(version.project, since=version.created - _LATE)
+        return self._segments.list(version.project, since=version.created - _SKEW)
 
     def _known_of(self, version: Version, project: Project) -> _Known:
         names = (version.project, version.model)
