@@ -13,8 +13,8 @@ from timonel.policies import Retention
 from timonel.project import load_project
 from timonel.rollouts import Canary
 from timonel.settings import Settings
-from timonel.stores.backup import keeping
 from timonel.stores.events import Events
+from timonel.stores.keeping import keeping
 from timonel.stores.rollouts import Rollouts
 from timonel.stores.runs import Runs
 from timonel.stores.versions import Versions

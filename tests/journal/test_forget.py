@@ -11,7 +11,8 @@ import pytest
 from tests.monitoring.answered import Home, id_of
 from timonel.data.collections import Collection, note_collection, noted_collections
 from timonel.errors import BadRequest, Busy, NotFound
-from timonel.journal.forget import Chosen, Forgotten, chosen, forget
+from timonel.journal.chosen import Chosen, chosen
+from timonel.journal.forget import Forgotten, forget
 from timonel.journal.records import Feedback, Record
 from timonel.settings import Settings
 from timonel.stores.events import Events

@@ -16,10 +16,13 @@ from timonel.errors import BadRequest, StoreError
 from timonel.journal.segments import export
 from timonel.settings import Settings
 from timonel.stores import backup as module
-from timonel.stores.backup import Backup, back_up, keeping, restore
+from timonel.stores.archive import Backup
+from timonel.stores.backup import back_up
 from timonel.stores.database import Database
 from timonel.stores.events import Events
+from timonel.stores.keeping import keeping
 from timonel.stores.objects import ObjectStore
+from timonel.stores.restore import restore
 from timonel.stores.segments import Segments
 
 PACKINGS = ("tar", "tar.gz", "tgz", "tar.zst")

@@ -14,7 +14,7 @@ from timonel.cli.moments import utc
 from timonel.cli.output import Json, emit, settings
 
 if TYPE_CHECKING:
-    from timonel.stores.backup import Backup
+    from timonel.stores.archive import Backup
 
 __all__ = ["backup", "restore"]
 
@@ -59,7 +59,7 @@ def restore(
     """
     from timonel.errors import BadRequest, Busy
     from timonel.serving.roster import running
-    from timonel.stores.backup import restore as act
+    from timonel.stores.restore import restore as act
 
     options = settings(home=home)
     if options.database or options.objects:

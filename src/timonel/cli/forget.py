@@ -36,8 +36,8 @@ def prune(
     options = settings()
     names = [project] if project else [name.strip() for name in options.projects.split(",")]
     projects = [load_project(name) for name in names]
-    objects = ObjectStore.open(options.objects_url)
     with closing(_database(options)) as database:
+        objects = ObjectStore.open(options.objects_url)
         found = {
             one.name: act(
                 options,
@@ -83,7 +83,8 @@ def delete(
 
     Example: [bold]timonel journal delete penguins --id 01a1f957-f998-7000-84db-70c947e9c63e[/bold]
     """
-    from timonel.journal.forget import chosen, forget
+    from timonel.journal.chosen import chosen
+    from timonel.journal.forget import forget
     from timonel.stores.objects import ObjectStore
 
     what = chosen(identifier or (), key or ())

@@ -5,17 +5,17 @@ before them. A segment is written anew without the rows, and takes the place of 
 transaction that names the old one as gone.
 """
 
-import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, select, update
 
 from timonel.data.collections import Collection, forget_collection, noted_collections
-from timonel.errors import BadRequest, Busy, NotFound
+from timonel.errors import Busy, NotFound
+from timonel.journal.chosen import Chosen, matches, named
 from timonel.journal.files import CLOSED, DAMAGED, OPEN
 from timonel.journal.layout import OWN_COLUMNS, stored_name
 from timonel.journal.records import Record, read
@@ -33,25 +33,10 @@ from timonel.stores.versions import Versions
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["Chosen", "Forgotten", "chosen", "forget"]
+__all__ = ["Forgotten", "forget"]
 
-_ID = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?:\.(\d{1,9}))?")
 _LONGEST = 15.0  # seconds by which a file's export may be late
 _WHY = "asked to be forgotten"
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """Which rows: whole `predictions`, single `rows` of them, or those that have all `values`."""
-
-    predictions: frozenset[str] = frozenset()
-    rows: frozenset[tuple[str, int]] = frozenset()
-    values: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def ids(self) -> set[str]:
-        """The predictions that are named."""
-        return {*self.predictions, *(prediction for prediction, _ in self.rows)}
 
 
 @dataclass(frozen=True)
@@ -68,34 +53,6 @@ class Forgotten:
     datasets: tuple[str, ...]
     versions: tuple[str, ...]
     notes: tuple[str, ...]
-
-
-def chosen(ids: Sequence[str], values: Sequence[str]) -> Chosen:
-    """The rows of prediction ids, as `<id>` or `<id>.<n>`, or with the values `COLUMN=VALUE`.
-
-    Raises:
-        BadRequest: it is neither, or both.
-    """
-    if bool(ids) == bool(values):
-        raise BadRequest(
-            f"Expected --id or --key, got {'both' if ids else 'neither'}.",
-            remedy="Name predictions by --id ID, or rows by --key COLUMN=VALUE.",
-        )
-    whole, rows = set(), set()
-    for given in ids:
-        if (found := _ID.fullmatch(given.strip().lower())) is None:
-            raise BadRequest(f"--id: expected a prediction id or ID.n, got {given!r}.")
-        if found[2] is None:
-            whole.add(found[1])
-        else:
-            rows.add((found[1], int(found[2])))
-    pairs = {}
-    for given in values:
-        column, mark, value = given.partition("=")
-        if not mark or not column:
-            raise BadRequest(f"--key: expected COLUMN=VALUE, got {given!r}.")
-        pairs[column] = value
-    return Chosen(frozenset(whole), frozenset(rows), pairs)
 
 
 def forget(
@@ -196,10 +153,10 @@ def _find(database: Database, objects: ObjectStore, project: str, what: Chosen) 
     for segment in listed:
         frame = _read(objects, segment)
         known |= {*frame.columns}
-        mask = _matches(frame, what)
+        mask = matches(frame, what)
         if mask.any():
-            named = _named(frame).filter(mask)
-            hits.append(_Hit(segment, frozenset(named.rows()), named.height))
+            found = named(frame).filter(mask)
+            hits.append(_Hit(segment, frozenset(found.rows()), found.height))
     for column in what.values:
         if listed and stored_name(column) not in known:
             names = sorted(known - set(OWN_COLUMNS))
@@ -214,51 +171,6 @@ def _read(objects: ObjectStore, segment: Segment) -> "pl.DataFrame":
     import polars as pl
 
     return pl.read_parquet(BytesIO(objects.get(segment.object_key)))
-
-
-def _named(frame: "pl.DataFrame") -> "pl.DataFrame":
-    """The prediction's UUID and the row of each row of a segment."""
-    import polars as pl
-
-    return frame.select(
-        request=pl.col("id").str.slice(0, 36),
-        row=pl.col("id").str.slice(37).cast(pl.Int64, strict=False).fill_null(0),
-    )
-
-
-def _matches(frame: "pl.DataFrame", what: Chosen) -> "pl.Series":
-    import polars as pl
-
-    if what.ids:
-        named = _named(frame)
-        whole = named["request"].is_in(sorted(what.predictions))
-        single = pl.Series([row in what.rows for row in named.rows()], dtype=pl.Boolean)
-        return whole | single
-    mask = pl.repeat(True, frame.height, dtype=pl.Boolean, eager=True)
-    for column, value in what.values.items():
-        stored = stored_name(column)
-        if stored not in frame.columns:
-            return pl.repeat(False, frame.height, dtype=pl.Boolean, eager=True)
-        mask &= _equal(frame[stored], column, value)
-    return mask
-
-
-def _equal(values: "pl.Series", column: str, value: str) -> "pl.Series":
-    import polars as pl
-
-    if values.dtype == pl.String:
-        found = values == value
-    elif values.dtype == pl.Boolean and value.lower() in ("true", "false"):
-        found = values == (value.lower() == "true")
-    elif values.dtype.is_numeric():
-        try:
-            found = values.cast(pl.Float64) == float(value)
-        except ValueError:
-            raise BadRequest(f"--key: expected a number for {column}, got {value!r}.") from None
-    else:
-        kind = "true or false" if values.dtype == pl.Boolean else "a column of texts or numbers"
-        raise BadRequest(f"--key: expected {kind} for {column}, got {value!r}.")
-    return found.fill_null(value=False)
 
 
 def _collections(disposal: Disposal, ids: Sequence[str]) -> Sequence[Collection]:
@@ -298,7 +210,7 @@ def _rewrite(disposal: Disposal, hit: _Hit, what: Chosen) -> None:
     """Put what is left of a segment in its place."""
     old = hit.segment
     frame = _read(disposal.objects, old)
-    frame = frame.filter(~_matches(frame, what))
+    frame = frame.filter(~matches(frame, what))
     table = tables.segments
     same = (
         (table.c.source == old.source)
@@ -331,10 +243,10 @@ def _damaged(
 ) -> list[str]:
     """Delete damaged journal files that hold a row; sentences on what was met."""
     notes = []
-    named = what.predictions | {prediction for prediction, _ in what.rows | rows}
+    meant = what.predictions | {prediction for prediction, _ in what.rows | rows}
     for path in sorted(settings.journal_folder.glob(f"*{DAMAGED}")):
         mine = (one for one in read(path) if one.project == disposal.project)
-        if any(_text(record) in named for record in mine):
+        if any(_text(record) in meant for record in mine):
             with disposal.database.begin() as connection:
                 disposal.record(connection, _WHY, damaged=path.name)
             path.unlink()

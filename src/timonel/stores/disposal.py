@@ -11,9 +11,9 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from timonel.stores import tables
-from timonel.stores.backup import keeping
 from timonel.stores.database import Database
 from timonel.stores.events import Events, record
+from timonel.stores.keeping import keeping
 from timonel.stores.objects import ObjectStore
 
 __all__ = ["Disposal", "disposing"]
