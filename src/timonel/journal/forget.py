@@ -83,9 +83,9 @@ def forget(
         datasets = _collections(disposal, ids)
         singles = what.rows if what.ids else rows
         labels = _drop_labels(disposal, sorted(what.predictions), sorted(singles), datasets)
+        notes = _damaged(settings, disposal, what, rows)
         for hit in hits:
             _rewrite(disposal, hit, what)
-        notes = _damaged(settings, disposal, what, rows)
         keys = tuple(sorted(one.key for one in datasets))
         runs = {one.run for one in datasets if one.run}
         versions = tuple(v.label for v in Versions(database).list(project) if v.run_id in runs)
