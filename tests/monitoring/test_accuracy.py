@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from timonel.monitoring.accuracy import estimated, measured
+from timonel.monitoring.accuracy import Expected, estimated, measured
 from timonel.training.calibration import Calibration, calibrate
 
 
@@ -45,3 +45,28 @@ def test_unsure_answers_lower_the_estimate() -> None:
     assert sure is not None
     assert unsure is not None
     assert unsure.high < sure.low
+
+
+def test_held_out_rows_that_were_all_right_promise_nothing_for_certain() -> None:
+    held, windows = 0, 200
+    for seed in range(windows):
+        rng = np.random.default_rng(seed)
+        sure, right = rng.uniform(0.9, 1.0, 115), rng.random(115) < 0.98
+        calibration = calibrate(sure[:65], right[:65])
+        assert calibration is not None
+        found = estimated(sure[65:], calibration)
+        assert found is not None
+        assert found.high - found.low > 0.03
+        held += found.low <= right[65:].mean() <= found.high
+    assert held / windows >= 0.9
+
+
+def test_what_is_expected_of_parts_adds_up() -> None:
+    calibration = Calibration((0.5, 1.0), (0.6, 0.9), 200)
+    sure = np.linspace(0.4, 1.0, 50)
+    parts = Expected.of(sure[:20], calibration) + Expected.of(sure[20:], calibration)
+    assert parts.rows == 50
+    found, whole = parts.accuracy(calibration), estimated(sure, calibration)
+    assert found is not None
+    assert whole is not None
+    assert (found.value, found.low) == pytest.approx((whole.value, whole.low))

@@ -55,10 +55,16 @@ class Expected:
         if not self.rows:
             return None
         value = self.right / self.rows
-        spread = self.variance / self.rows**2 + value * (1 - value) / calibration.rows
-        half = NormalDist().inv_cdf(0.5 + confidence / 2) * math.sqrt(spread)
-        low, high = max(value - half, 0.0), min(value + half, 1.0)
-        return Accuracy(self.rows, value, low, high, is_estimate=True)
+        chance = NormalDist().inv_cdf(0.5 + confidence / 2) * math.sqrt(self.variance) / self.rows
+        # Held-out rows that were all right do not say that all others are.
+        low, high = wilson(value * calibration.rows, calibration.rows, confidence)
+        return Accuracy(
+            self.rows,
+            value,
+            max(value - math.hypot(chance, value - low), 0.0),
+            min(value + math.hypot(chance, high - value), 1.0),
+            is_estimate=True,
+        )
 
 
 def measured(right: int, rows: int, *, confidence: float = 0.95) -> Accuracy | None:
