@@ -25,6 +25,7 @@ _SHOW_SECONDS = 5.0
 _MOST_REQUESTS = 1_000_000
 _LONGEST = 86_400.0
 _READY_SECONDS = 1_800.0
+_INTERRUPTED = 130  # as shells have it
 
 
 def simulate(
@@ -125,6 +126,8 @@ def simulate(
         given, address = _server(stack, definition, home, url, serve=serve)
         if serve:
             _wait(address, stopping, as_json=json)
+        if stopping.is_set():
+            raise typer.Exit(_INTERRUPTED)
         folder = settings().data
         data = Read(
             folder=folder.expanduser() if folder else None,
