@@ -41,6 +41,7 @@ class Home(Live):
         self.code: int | None = None
         self.watch = Watch([self.project], self.settings, self.database)
         self.decisions, self.runs = Decisions(self.database), Runs(self.database)
+        self.checks = Checks(self.database)
         self.part = self.retraining()
 
     def poll(self) -> int | None:
@@ -169,6 +170,21 @@ def test_too_few_labels_hold_it_and_say_so(home: Home) -> None:
     assert (
         "only 0 live rows since drift began have a label, of 100 needed" in home.newest().sentence
     )
+
+
+def test_drift_began_when_it_began_however_many_windows_ago(home: Home) -> None:
+    began = home.clock.now
+    for _ in range(100):
+        home.checks.add(
+            "penguins", "rf", "drift",
+            first_time=home.clock.now, last_time=home.clock.now + 30, rows=300,
+            verdict="drift", sentence="Drift.", who="controller",
+            detail={"version": "penguins/rf@1", "severity": 2.0, "columns": []},
+        )  # fmt: skip
+        home.clock.now += 60
+    home.part.tick()
+    (one,) = home.newest().evidence["models"]
+    assert (one["windows"], one["since"]) == (100, began)
 
 
 def test_a_rollout_under_way_is_waited_for(home: Home) -> None:

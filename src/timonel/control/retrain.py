@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import takewhile
 from typing import Protocol
 
 from timonel.control.rule import Decision, Signals, Situation, decide
@@ -225,12 +226,7 @@ class Retraining:
 
     def _signals(self, champion: Version, asked: int) -> Signals:
         names = (champion.project, champion.model)
-        found: list[Check] = []
-        for check in self._checks.list(*names, "drift", limit=max(20, 3 * asked)):
-            if check.detail.get("version") != champion.label or check.verdict == "ok":
-                break
-            if check.verdict != OPEN:
-                found.append(check)
+        found = self._in_a_row(champion, max(20, 3 * asked))
         accuracy = self._checks.newest(*names, "accuracy")
         known = {}
         if accuracy is not None and accuracy.detail.get("version") == champion.label:
@@ -242,6 +238,20 @@ class Retraining:
             since=_began(found[-1]) if found else None,
             **known,
         )
+
+    def _in_a_row(self, champion: Version, looked: int) -> list[Check]:
+        """Its newest windows in which drift was found, up to one without; newest first."""
+        while True:
+            listed = self._checks.list(champion.project, champion.model, "drift", limit=looked)
+            found = list(
+                takewhile(
+                    lambda one: one.detail.get("version") == champion.label and one.verdict != "ok",
+                    listed,
+                )
+            )
+            if len(found) < looked:
+                return [check for check in found if check.verdict != OPEN]
+            looked *= 4  # drift that began longer ago than that began then all the same
 
     def _labelled(self, project: str, since: float, until: float) -> int:
         return self._labels.count_between(project, *span(since, until))
