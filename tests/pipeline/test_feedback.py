@@ -1,5 +1,6 @@
 """A run with feedback trains and judges on labelled live rows too, each on one side for ever."""
 
+import json
 import time
 from collections.abc import Callable
 from typing import Any
@@ -95,6 +96,9 @@ def test_windows_are_compared_with_what_is_expected_from_now_on(home: Home, trai
     folder = home.settings.serving_folder / version.digest
     reference = Reference.of_version(folder, Drift())
     assert reference.sketch.rows == COUNT
+    metrics = json.loads((folder / "metrics.json").read_bytes())
+    assert metrics["evaluation"]["rows"] == pytest.approx(COUNT * project.split.test, abs=40)
+    assert metrics["evaluation"]["metrics"]["accuracy"]["value"] > 0.9
     assert reference.sketch.tallies["petal_length"].low == pytest.approx(7.0, abs=0.8)
 
 

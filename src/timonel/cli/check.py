@@ -81,6 +81,7 @@ def _describe(project: "Project") -> dict[str, Any]:
             project.quality,
             project.gate,
             project.drift,
+            project.retrain if project.retrain.on else None,
             project.cache,
             project.retention if any(vars(project.retention).values()) else None,
         )

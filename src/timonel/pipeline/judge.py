@@ -29,9 +29,10 @@ __all__ = ["Judged", "judge"]
 class Judged:
     """A candidate's results on the held-out rows, the gate's decision, and whom it was held to.
 
-    `calibration` says how far its probabilities can be trusted; None where rows were too few.
-    `answers` has its `prediction` and `probability` for each held-out row, in their order; of live
-    ones only where the version expects more of these.
+    `evaluation`, `calibration` and `answers` are of the rows that are expected from now on: of live
+    ones only, where the run has enough of these. `calibration` says how far its probabilities can
+    be trusted; None where rows were too few. `answers` has its `prediction` and `probability` for
+    each row, in their order.
     """
 
     evaluation: Evaluation
@@ -68,8 +69,14 @@ def judge(
         content = context.objects.get(trained["onnx_key"])
         predicted, scores = _answers(content, signature, test, classes)
         y = indices(test.y, classes)
-        evaluation = evaluate(y, predicted, scores, classes, model.metric, seed=seed)
-        calibration = calibrate(scores.max(axis=1), predicted == y)
+        live = np.zeros(test.rows, bool)
+        if LIVE in test.frame.columns:
+            live = test.frame[LIVE].to_numpy()
+        shown = live if split.get("expects_live") else np.ones(test.rows, bool)
+        evaluation = evaluate(
+            y[shown], predicted[shown], scores[shown], classes, model.metric, seed=seed
+        )
+        calibration = calibrate(scores[shown].max(axis=1), (predicted == y)[shown])
         champion = context.versions.champion(project.name, model.name)
         held = _held(context, champion, signature, test, classes) if champion else None
         rivals = Rivals(
@@ -82,13 +89,8 @@ def judge(
             champion_spread=champion.metrics.get("spread") if champion and held else None,
             seed=seed,
         )
-        live = np.zeros(test.rows, bool)
-        if LIVE in test.frame.columns:
-            live = test.frame[LIVE].to_numpy()
         decision = judge_recent_first(project.gate, rivals, live)
-        answers = _told(test, predicted, scores, classes, project.drift.dated)
-        if split.get("expects_live"):
-            answers = answers.filter(live)
+        answers = _told(test, predicted, scores, classes, project.drift.dated).filter(shown)
         found.append(Judged(evaluation, decision, champion, calibration, answers))
         return {
             "evaluation": evaluation.to_dict(),
