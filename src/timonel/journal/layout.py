@@ -98,32 +98,24 @@ class TextLines:
         return f"{self._text} - {prediction} - {environment}"
 
 
-def _text_of(identifier: bytes) -> str:
-    """The UUID as text, as str(UUID(…)) says it in four times the time."""
-    text = identifier.hex()
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
-
-
 def fits(record: Record, columns: tuple[tuple[str, Kind], ...] | None) -> bool:
     """Whether a record can be laid out; one that cannot must not stop the export of the rest."""
-    rows = len(record.rows)
-    return (
-        columns is not None
-        and len(record.id) == 16
-        and all(len(row) == len(columns) for row in record.rows)
-        and all(
-            len(answer.labels) == (0 if answer.error else rows)
-            and len(answer.probabilities) % (4 * rows or 1) == 0
-            for answer in record.answers
-        )
-    )
+    if columns is None or len(record.id) != 16:
+        return False
+    rows, width = len(record.rows), len(columns)
+    for row in record.rows:
+        if len(row) != width:
+            return False
+    for answer in record.answers:
+        if len(answer.labels) != (0 if answer.error else rows):
+            return False
+        if len(answer.probabilities) % (4 * rows or 1):
+            return False
+    return True
 
 
 class Rows:
-    """One project's rows of one journal file, a row a model; `metas` may grow meanwhile.
-
-    `ids` and `times` (ns) are the lowest and the highest, when `count` is not 0.
-    """
+    """One project's rows of one journal file, a row a model; `metas` may grow meanwhile."""
 
     def __init__(
         self,
@@ -134,39 +126,41 @@ class Rows:
         self._metas = metas
         self._places: dict[tuple[str, str, str], dict[Any, int]] = {}
         self._frames: list[pl.DataFrame] = []
-        self._own: list[tuple[Any, ...]] = []
-        self._values: list[tuple[Any, ...]] = []
-        self._scores: list[bytes] = []
-        self._width = 0  # bytes of scores a row, in what is not yet a frame
+        self._piece = _Piece(0)
         self.count = 0
+        """rows so far"""
 
     def add(self, record: Record) -> None:
         """Lay out a record that `fits`."""
-        rows, name = len(record.rows), _text_of(record.id)
+        rows, piece = len(record.rows), self._piece
         for answer in record.answers if rows else ():
             width = len(answer.probabilities) // rows
-            if width and width != self._width:
+            if width and width != piece.width:
                 self._pack()
-                self._width = width
+                piece = self._piece = _Piece(width)
             places = self._classes((record.project, answer.model, answer.version))
-            for n, label in enumerate(answer.labels or [None] * rows):
-                self._own.append((
-                    name if rows == 1 else f"{name}.{n}",
-                    record.time_ns // 1_000,
-                    answer.model,
-                    answer.version,
-                    None if label is None else str(label),
-                    places.get(label, -1),  # its probability is looked up for all rows at once
-                    width > 0,
-                    record.environment,
-                    record.via,
-                    record.seconds,
-                    answer.error or None,
-                ))  # fmt: skip
-            self._scores.append(answer.probabilities or bytes(self._width * rows))
-            self._values.extend(record.rows)
+            piece.ids.append(record.id)
+            piece.counts.append(rows)
+            piece.times.append(record.time_ns // 1_000)
+            piece.models.append(answer.model)
+            piece.versions.append(answer.version)
+            piece.environments.append(record.environment)
+            piece.vias.append(record.via)
+            piece.seconds.append(record.seconds)
+            piece.errors.append(answer.error or None)
+            piece.scored.append(width > 0)
+            piece.scores.append(answer.probabilities or bytes(piece.width * rows))
+            if answer.labels:
+                for label in answer.labels:
+                    piece.predictions.append(str(label))
+                    piece.places.append(places.get(label, -1))
+            else:
+                piece.predictions.extend([None] * rows)
+                piece.places.extend([-1] * rows)
+            for row in record.rows:
+                piece.values.extend(row)
             self.count += rows
-        if len(self._own) >= _PIECE:
+        if len(piece.places) >= _PIECE:
             self._pack()
 
     def frame(self) -> "pl.DataFrame":
@@ -178,22 +172,80 @@ class Rows:
 
     def _classes(self, key: tuple[str, str, str]) -> dict[Any, int]:
         """Where each class stands among the probabilities; empty when nothing explains them."""
-        if key not in self._places:
+        places = self._places.get(key)
+        if places is None:
             meta = self._metas.get(key)
-            self._places[key] = {label: n for n, label in enumerate(meta.classes if meta else ())}
-        return self._places[key]
+            places = {label: n for n, label in enumerate(meta.classes if meta else ())}
+            self._places[key] = places
+        return places
 
     def _pack(self) -> None:
         """Turn the rows held as objects into a frame."""
+        if self._piece.places:
+            self._frames.append(self._piece.frame(self._inputs))
+            self._piece = _Piece(self._piece.width)
+
+
+class _Piece:
+    """Rows as flat lists of plain values: what holds no other objects costs no garbage collection.
+
+    `ids` to `scores` have an item an answer, of `counts` rows; `predictions` and `places`, where
+    the label's probability is among the scores (or -1), one a row; `values` one a row and column.
+    `width` is that of a row's scores in bytes.
+    """
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+        self.ids: list[bytes] = []
+        self.counts: list[int] = []
+        self.times: list[int] = []
+        self.models: list[str] = []
+        self.versions: list[str] = []
+        self.environments: list[str] = []
+        self.vias: list[str] = []
+        self.seconds: list[float] = []
+        self.errors: list[str | None] = []
+        self.scored: list[bool] = []
+        self.scores: list[bytes] = []
+        self.predictions: list[str | None] = []
+        self.places: list[int] = []
+        self.values: list[Any] = []
+
+    def frame(self, inputs: Sequence[tuple[str, Kind]]) -> "pl.DataFrame":
+        """The rows with the columns of a segment; `inputs` are stored names and kinds."""
         import numpy as np
         import polars as pl
 
-        if not self._own:
-            return
-        own = zip(own_schema().items(), zip(*self._own, strict=True), strict=True)
-        held = {name: (kind, values) for (name, kind), values in own}
-        places, scored = (np.array(held.pop(name)[1]) for name in ("probability", "probabilities"))
-        scores = np.frombuffer(b"".join(self._scores), "<f4").reshape(len(places), -1)
+        parts = ((0, 8), (8, 4), (12, 4), (16, 4), (20, 12))
+        hexadecimal = pl.col("id").bin.encode("hex")
+        types = own_schema()
+        own = pl.DataFrame([
+            pl.Series("id", self.ids, dtype=pl.Binary),
+            pl.Series("time", self.times, dtype=types["time"]),
+            pl.Series("model", self.models, dtype=pl.String),
+            pl.Series("version", self.versions, dtype=pl.String),
+            pl.Series("environment", self.environments, dtype=pl.String),
+            pl.Series("via", self.vias, dtype=pl.String),
+            pl.Series("seconds", self.seconds, dtype=types["seconds"]),
+            pl.Series("error", self.errors, dtype=pl.String),
+            pl.Series("scored", self.scored, dtype=pl.Boolean),
+        ]).with_columns(
+            hexadecimal.pipe(
+                lambda text: pl.concat_str([text.str.slice(*part) for part in parts], separator="-")
+            )
+        )  # fmt: skip
+        if len(self.places) != len(self.counts):
+            counts = np.array(self.counts)
+            own = own[np.repeat(np.arange(len(counts)), counts)].with_columns(
+                rows=pl.Series(np.repeat(counts, counts)),
+                row=pl.Series(
+                    np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts)
+                ),
+            )
+            numbered = pl.concat_str("id", pl.lit("."), "row")
+            own = own.with_columns(id=pl.when(pl.col("rows") > 1).then(numbered).otherwise("id"))
+        scored, places = own["scored"].to_numpy(), np.array(self.places)
+        scores = np.frombuffer(b"".join(self.scores), "<f4").reshape(len(places), -1)
         known = scored & (places >= 0) & (places < scores.shape[1])
         chosen = np.zeros(len(places), np.float32)
         chosen[known] = scores[known, places[known]]
@@ -205,17 +257,12 @@ class Rows:
             "category": pl.String,
             "image": pl.Binary,
         }
-        inputs = zip(self._inputs, zip(*self._values, strict=True), strict=True)
-        series = [
-            *(pl.Series(name, values, dtype=kind) for name, (kind, values) in held.items()),
-            *(
-                pl.Series(name, values, dtype=kinds[kind], strict=False)
-                for (name, kind), values in inputs
-            ),
-        ]
-        frame = pl.DataFrame(series).with_columns(
+        own = own.with_columns(
+            prediction=pl.Series(self.predictions, dtype=pl.String),
             probability=pl.when(pl.Series(known)).then(pl.Series(chosen)),
-            probabilities=pl.when(pl.Series(scored)).then(pl.lit(lists, pl.List(pl.Float32))),
-        )
-        self._frames.append(frame.select(*OWN_COLUMNS, *(name for name, _ in self._inputs)))
-        self._own, self._values, self._scores = [], [], []
+            probabilities=pl.when("scored").then(pl.lit(lists, pl.List(pl.Float32))),
+        ).select(OWN_COLUMNS)
+        return own.hstack([
+            pl.Series(name, self.values[n :: len(inputs)], dtype=kinds[kind], strict=False)
+            for n, (name, kind) in enumerate(inputs)
+        ])  # fmt: skip

@@ -82,7 +82,7 @@ class Meta(msgspec.Struct, array_like=True, tag=1, frozen=True):
         return self.project, self.model, self.version
 
 
-class Answered(msgspec.Struct, array_like=True, frozen=True):
+class Answered(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """What one model said: a label a row, and float32 probabilities (rows × classes) as bytes.
 
     `probabilities` is little-endian and empty when the model gives none; `version` is its label.
@@ -96,7 +96,7 @@ class Answered(msgspec.Struct, array_like=True, frozen=True):
     error: str = ""
 
 
-class Record(msgspec.Struct, array_like=True, tag=2, frozen=True):
+class Record(msgspec.Struct, array_like=True, tag=2, frozen=True, gc=False):
     """One answered request: `id` is the UUIDv7's 16 bytes, `time_ns` is since 1970.
 
     `rows` hold the inputs in the order of the project's columns; `via` is the way in (json, upload,
