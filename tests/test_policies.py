@@ -6,7 +6,18 @@ from typing import Any
 import pytest
 
 from timonel.errors import DefinitionError
-from timonel.policies import Cache, Choice, Drift, Gate, Grid, Integer, Optuna, Quality, Split
+from timonel.policies import (
+    Cache,
+    Choice,
+    Drift,
+    Gate,
+    Grid,
+    Integer,
+    Optuna,
+    Quality,
+    Retention,
+    Split,
+)
 
 
 @pytest.mark.parametrize(
@@ -28,6 +39,8 @@ from timonel.policies import Cache, Choice, Drift, Gate, Grid, Integer, Optuna, 
         (lambda: Cache(ttl=0), "ttl"),
         (lambda: Cache(ttl=float("nan")), "ttl"),
         (lambda: Cache(most=0), "most"),
+        (lambda: Retention(segments=60), "Retention: expected segments between 3600"),
+        (lambda: Retention(labels=float("inf")), "labels"),
     ],
 )
 def test_a_value_that_is_not_allowed_is_refused_with_what_was_expected(
