@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 __all__ = ["Ids", "span", "time_of"]
 
+_AHEAD = 512  # bytes, of which an id takes 8: asking the system takes longer than making an id
+
 
 class Ids:
     """Makes UUIDv7s that rise strictly within one process.
@@ -23,6 +25,9 @@ class Ids:
         self._clock_ns = clock_ns
         self._random = random_bytes
         self._last = 0  # milliseconds << 12 | counter
+        self._drawn = b""  # random bytes ahead, and how many of them are used
+        self._used = 0
+        self._process = 0  # that drew them; one that is forked off draws its own
 
     def __call__(self) -> uuid.UUID:
         """The next id."""
@@ -30,7 +35,11 @@ class Ids:
         # A clock that stands still or steps back must not make ids fall: count on from the last.
         self._last = max(tick, self._last + 1)
         milliseconds, counter = self._last >> 12, self._last & 0xFFF
-        low = int.from_bytes(self._random(8), "big") & 0x3FFF_FFFF_FFFF_FFFF
+        used = self._used
+        if used == len(self._drawn) or self._process != os.getpid():
+            self._drawn, self._process, used = self._random(_AHEAD), os.getpid(), 0
+        self._used = used + 8
+        low = int.from_bytes(self._drawn[used : used + 8], "big") & 0x3FFF_FFFF_FFFF_FFFF
         return uuid.UUID(int=milliseconds << 80 | 0x7 << 76 | counter << 64 | 0b10 << 62 | low)
 
 

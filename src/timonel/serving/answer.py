@@ -174,9 +174,13 @@ class Answerer:
         Raises:
             NotReady: a model has no version yet.
         """
-        if self.sticky is not None:
-            return None
-        served = [self._routes.answerer(self.project.name, model, key) for model in models]
+        routes, name = self._routes, self.project.name
+        if routes.shifts:
+            if self.sticky is not None:
+                return None
+            served = [routes.answerer(name, model, key) for model in models]
+        else:
+            served = [routes.champion(name, model) for model in models]
         for version in served:
             if not version.is_quick(rows):
                 return None

@@ -41,26 +41,18 @@ def why_not_lean(project: Project) -> str | None:
 _VARY = (b"vary", b"Origin")
 
 
-class LeanAnswer:
-    """An answer that may leave once `entry` is in the journal; `versions` answered it."""
+class LeanAnswer(msgspec.Struct, frozen=True):
+    """An answer that may leave once `entry` is in the journal.
 
-    __slots__ = ("content", "entry", "name", "rows", "started", "versions")
+    `name` is its id, `versions` are those that answered, `content` is the reply's body.
+    """
 
-    def __init__(
-        self,
-        name: bytes,
-        versions: bytes,
-        content: bytes,
-        entry: Entry,
-        rows: QuickRows,
-        started: float,
-    ) -> None:
-        self.name = name
-        self.versions = versions
-        self.content = content
-        self.entry = entry
-        self.rows = rows
-        self.started = started
+    name: bytes
+    versions: bytes
+    content: bytes
+    entry: Entry
+    rows: QuickRows
+    started: float
 
     def in_one(self, beginning: bytes) -> bytes:
         """The whole reply; `beginning` is the status line and the server's own headers."""

@@ -7,6 +7,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable
+from functools import lru_cache
 
 from starlette.types import Message, Receive
 
@@ -41,6 +42,7 @@ class Ticket:
         self.task: asyncio.Task[object] | None = None
 
 
+@lru_cache(maxsize=64)
 def most_of(row_seconds: float) -> int:
     """How many may be inside where the slowest model takes so long for a row.
 

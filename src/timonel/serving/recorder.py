@@ -41,7 +41,7 @@ class JournalRecorder:
                 served.champion.model,
                 served.label,
                 [served.model.signature.classes[index] for index in indices],
-                scores.astype(_FLOATS, copy=False).tobytes(),
+                (scores if scores.dtype is _FLOATS else scores.astype(_FLOATS)).tobytes(),
             )
             for served, indices, scores in entry.answers
         ]

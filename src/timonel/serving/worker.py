@@ -82,6 +82,7 @@ def worker_app(
     mirror = Mirror(recorded)
     metrics = Metrics(watch)
     refusals = Refusals(metrics.refused)
+    most_waiting = settings.max_waiting
     answers = _answers(projects, settings)
     caches = {
         project.name: AnswerCache(project.cache, answers[project.name])
@@ -161,6 +162,7 @@ def worker_app(
             metrics.flush()
             await link.close()
 
+    rules = Rules.of(settings, projects, at_root=at_root)
     app = build_app(
         projects,
         predictors,
@@ -169,9 +171,9 @@ def worker_app(
         at_root=at_root,
         door=partial(
             Door,
-            rules=Rules.of(settings, projects, at_root=at_root),
+            rules=rules,
             keyring=Keyring(lambda: routes.state.keys, workers=settings.workers),
-            most=lambda: settings.max_waiting or most_of(routes.slowest()),
+            most=lambda: most_waiting or most_of(routes.slowest()),
             refused=refusals,
         ),
         entrances=entrances,
@@ -184,6 +186,7 @@ def worker_app(
             *watch.troubles(),
             *refusals.troubles(),
         ],
+        rules=rules,
     )
     app.recorder = recorded
     return app
