@@ -232,7 +232,7 @@ def test_live_accuracy_is_graded_and_a_drop_calls_for_training(home: Home) -> No
     assert len(checks.list("penguins", "rf", "accuracy")) == 3
     newest = checks.newest("penguins", "rf", "accuracy")
     assert newest is not None
-    assert "penguins/rf@1 is right on 79.5% of 400" in newest.sentence
+    assert "penguins/rf@1 is right on 84.1% of 515" in newest.sentence
     home.project = project
     (decision,) = home.retraining().tick()
     assert (decision.act, decision.called) == ("retrain", ("accuracy",))

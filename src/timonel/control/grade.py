@@ -1,10 +1,12 @@
 """Live accuracy of each champion, by the labels that came, held to what it was on held-out rows."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from timonel.errors import TimonelError
-from timonel.monitoring.accuracy import Accuracy, measured
+from timonel.ids import span
+from timonel.monitoring.accuracy import Accuracy
 from timonel.monitoring.live import live
 from timonel.project import Project
 from timonel.settings import Settings
@@ -21,12 +23,13 @@ _log = logging.getLogger(__name__)
 
 _WHO = "controller"
 _BACK = 28
-"""windows in time that are looked back over for labels, which come late"""
+"""times `drift.every` that are looked back over for labels, which come late"""
 
 
 class Grade:
-    """Checks each model every `drift.every` seconds, on its newest `drift.window` labelled rows.
+    """Checks each model every `drift.every` seconds, on its newest labelled rows.
 
+    They are `drift.window` of the project, or up to twice as many, or fewer where there are none.
     It is `worse` when the interval's upper end lies more than `retrain.drop` below the accuracy on
     held-out rows; where the interval is too wide to tell such a drop there is not enough data.
     """
@@ -57,59 +60,54 @@ class Grade:
 
     def _look(self, project: Project, version: Version, now: float) -> None:
         held = _held(version)
-        if held is None:
-            return
-        every = project.drift.every
+        said = [self._labels.count(project.name), self._labels.latest(project.name)]
+        newest = self._checks.newest(version.project, version.model, "accuracy")
+        if held is None or (
+            newest is not None
+            and (newest.detail.get("version"), newest.detail.get("labels")) == (version.label, said)
+        ):
+            return  # nothing was said since
+        since = now - self._seconds(project, now)
         found = live(
             self._segments,
             self._labels,
             self._objects,
             project.name,
             version.model,
-            since=now - _BACK * every,
+            since=since,
             until=now,
-            every=every,
         )
-        right, rows, since = 0, 0, now
-        for window in reversed(found.windows):
+        for window in found.windows:
             if window.version == version.label and window.accuracy is not None:
-                rows += window.accuracy.rows
-                right += round(window.accuracy.value * window.accuracy.rows)
-                since = window.since
-            if rows >= project.drift.window:
+                told = {"held": held, "drop": project.retrain.drop, "labels": said}
+                self._keep(version, window.accuracy, told, (since, now))
+
+    def _seconds(self, project: Project, now: float) -> float:
+        """How far back there are enough labelled rows; what is read depends on labels alone."""
+        longest, asked = _BACK * project.drift.every, project.drift.window
+        seconds = longest / 2**10
+        while seconds < longest:
+            if self._labels.count_between(project.name, *span(now - seconds, now)) >= asked:
                 break
-        accuracy = measured(right, rows)
-        if accuracy is not None:
-            self._keep(version, accuracy, held, project.retrain.drop, (since, now))
+            seconds *= 2
+        return seconds
 
     def _keep(
         self,
         version: Version,
         accuracy: Accuracy,
-        held: float,
-        drop: float,
+        told: Mapping[str, Any],
         period: tuple[float, float],
     ) -> None:
-        names = (version.project, version.model)
-        detail = {
-            "version": version.label,
-            "live": accuracy.value,
-            "low": accuracy.low,
-            "high": accuracy.high,
-            "held": held,
-            "rows": accuracy.rows,
-            "drop": drop,
-        }
-        newest = self._checks.newest(*names, "accuracy")
-        if newest is not None and newest.detail == detail:
-            return
+        held, drop = told["held"], told["drop"]
         verdict = "ok"
         if accuracy.high < held - drop:
             verdict = "worse"
         elif (accuracy.high - accuracy.low) / 2 > drop:
             verdict = OPEN
         self._checks.add(
-            *names,
+            version.project,
+            version.model,
             "accuracy",
             first_time=period[0],
             last_time=period[1],
@@ -118,7 +116,13 @@ class Grade:
             sentence=f"{version.label} is right on {accuracy.value:.1%} of {accuracy.rows:,} "
             f"labelled live rows ({accuracy.low:.1%} to {accuracy.high:.1%}), and was on "
             f"{held:.1%} of held-out rows: {verdict}.",
-            detail=detail,
+            detail={
+                **told,
+                "version": version.label,
+                "live": accuracy.value,
+                "low": accuracy.low,
+                "high": accuracy.high,
+            },
             who=_WHO,
         )
 
