@@ -104,14 +104,23 @@ class Gatherer:
         key = (len(listed), *said)
         if self._totals.get(standing.id, (None,))[0] == key:
             return self._totals[standing.id][1]
-        labels = self._labels_of(standing.project, listed)
-        total = Evidence()
+        total = Evidence(pairs=self._pairs(standing, listed, known))
         for piece in known:
-            worse, same, better = labelled(piece.answers, labels)
-            pairs = Pairs(worse, same, better, piece.answers.agreed, piece.answers.disagreed)
-            total += Evidence(piece.champion, piece.challenger, pairs)
+            total += Evidence(piece.champion, piece.challenger)
         self._totals[standing.id] = (key, total)
         return total
+
+    def _pairs(
+        self, standing: Standing, listed: Sequence[Segment], known: Sequence[_Piece]
+    ) -> Pairs:
+        """The labels meet the answers of all segments at once: there may be many of either."""
+        import polars as pl
+
+        if not known:
+            return Pairs()
+        answers = Answers(pl.concat([piece.answers.frame for piece in known]))
+        right = labelled(answers, self._labels_of(standing.project, listed))
+        return Pairs(*right, agreed=answers.agreed, disagreed=answers.disagreed)
 
     def _piece(
         self, segment: Segment, since: float, champion: Version, challenger: Version
