@@ -4,16 +4,20 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from typing_extensions import TypedDict
+
 import timonel as t
 from timonel.projects import crimes
-from typing_extensions import TypedDict
 
 
 class Reply(TypedDict):
+    """The tree's answer."""
+
     dtc_fbi_code_output: str
 
 
 def reply(answer: t.Answer) -> Reply:
+    """It under its own name."""
     return {"dtc_fbi_code_output": str(answer.labels["dtc"][0])}
 
 
@@ -27,7 +31,9 @@ project = replace(
     contract=replace(crimes.project.contract, reply=reply),
     layout=None,
     drift=replace(crimes.project.drift, dated="date", every=2, window=1_000),
-    retrain=t.Retrain(on=("drift",), windows=2, rows=3_000, cooldown=86_400, half_life=HALF_LIFE),
+    retrain=t.Retrain(
+        on=("drift",), windows=2, rows=3_000, cooldown=5, runs=1, half_life=HALF_LIFE
+    ),
     gate=replace(crimes.project.gate, past=0.05),
     rollout=t.Canary(
         steps=(0.1, 0.5, 1),
