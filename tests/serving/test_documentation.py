@@ -9,7 +9,8 @@ from starlette.testclient import TestClient
 from tests.serving.boats import boat
 from timonel.contract import Answer
 from timonel.project import load_project
-from timonel.serving.documentation import Operation, example_of
+from timonel.serving.documentation import Operation, add_keys, example_of
+from timonel.serving.door import Rules
 from timonel.serving.rows import RowReader
 
 
@@ -104,10 +105,45 @@ def test_a_reply_without_types_is_shown_without_a_schema() -> None:
 
     for reply in (untyped, odd):
         shown = operation(boat(reply=reply)).extra["responses"]["200"]["content"]
-        assert shown == {"application/json": {"schema": {}}}
+        assert shown["application/json"] == {"schema": {}}
 
 
 def test_the_models_that_may_be_asked_are_listed(tmp_path: Path) -> None:
     (parameter,) = operation(boat(2, models="all")).extra["parameters"]
     assert parameter["schema"]["enum"] == ["m1", "m2"]
     assert parameter["description"].endswith("all of them.")
+
+
+def test_predictions_list_tables_and_every_refusal(mounted: TestClient) -> None:
+    post = mounted.get("/openapi.json").json()["paths"]["/penguins/predict"]["post"]
+    tables = {
+        "text/csv",
+        "application/vnd.apache.arrow.stream",
+        "application/vnd.apache.arrow.file",
+        "application/vnd.apache.parquet",
+    }
+    assert tables < set(post["requestBody"]["content"])
+    assert tables < set(post["responses"]["200"]["content"])
+    assert {"401", "403", "408", "413", "422", "429", "503", "504"} < set(post["responses"])
+
+
+@pytest.mark.parametrize(
+    ("opened", "guarded"),
+    [(None, ["/docs", "/boats/predict", "/boats/feedback"]), ("predict", ["/boats/feedback"])],
+)
+def test_the_document_says_what_asks_for_a_key(opened: str | None, guarded: list[str]) -> None:
+    paths = ("/health", "/docs", "/boats/predict", "/boats/feedback")
+    document: dict[str, Any] = {"paths": {path: {"post": {}} for path in paths}}
+    add_keys(document, Rules(projects=("boats",), at_root=False, locked=True, open=opened))
+    schemes = document["components"]["securitySchemes"]
+    assert schemes["bearer"]["scheme"] == "bearer"
+    assert schemes["key"]["name"] == "X-Api-Key"
+    found = [path for path in paths if "security" in document["paths"][path]["post"]]
+    assert found == guarded
+    assert document["paths"]["/boats/feedback"]["post"]["security"] == [{"bearer": []}, {"key": []}]
+
+
+def test_where_no_keys_are_asked_for_the_document_names_none() -> None:
+    document: dict[str, Any] = {"paths": {"/boats/predict": {"post": {}}}}
+    add_keys(document, Rules(projects=("boats",), at_root=False))
+    assert document == {"paths": {"/boats/predict": {"post": {}}}}

@@ -19,8 +19,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from timonel.errors import TimonelError
 from timonel.project import Project
 from timonel.serving.channel import Operator
-from timonel.serving.documentation import Operation
-from timonel.serving.door import Door
+from timonel.serving.documentation import Operation, add_keys
+from timonel.serving.door import Door, Rules
 from timonel.serving.feedback import FeedbackDesk, feedback_operation
 from timonel.serving.lean import LeanPath
 from timonel.serving.metrics import Metrics
@@ -53,12 +53,14 @@ def build_app(
     lifespan: Lifespan | None = None,
     operator: Operator | None = None,
     troubles: Callable[[], Sequence[str]] = tuple,
+    rules: Rules | None = None,
 ) -> "Application":
     """The application for these projects, the one at the root too when `at_root`.
 
     `door` makes what stands in front of all of it and says who may come in.
     `entrances` are where other protocols bring their rows, `desks` where labels are said.
-    `troubles` are sentences that /health shows beside those of the routes.
+    `troubles` are sentences that /health shows beside those of the routes. By `rules` the document
+    says what asks for keys.
     """
     app = Application(
         title="Timonel",
@@ -98,7 +100,7 @@ def build_app(
     if entrances:
         schemas |= add_protocols(app, entrances, routes, at_root=at_root)
     _add_watch(app, projects, metrics)
-    _add_documentation(app, schemas)
+    _add_documentation(app, schemas, rules)
     _add_refusals(app)
     app.lean = LeanPath(app.behind, _predict_paths(predictors, at_root=at_root))
     app.front = door(app.lean)
@@ -250,7 +252,7 @@ def _add_watch(app: FastAPI, projects: Sequence[Project], metrics: Metrics) -> N
     app.add_api_route("/", welcome, methods=["GET"], tags=["watch"])
 
 
-def _add_documentation(app: FastAPI, schemas: dict[str, Any]) -> None:
+def _add_documentation(app: FastAPI, schemas: dict[str, Any], rules: Rules | None) -> None:
     """`/docs` with assets of our own (a package's, not a CDN's), and the document behind it."""
     app.mount("/docs/assets", StaticFiles(directory=str(files("fastapi_offline") / "static")))
 
@@ -271,6 +273,8 @@ def _add_documentation(app: FastAPI, schemas: dict[str, Any]) -> None:
         if not app.openapi_schema:
             schema = derive()
             schema.setdefault("components", {}).setdefault("schemas", {}).update(schemas)
+            if rules is not None:
+                add_keys(schema, rules)
         return app.openapi_schema or {}
 
     app.openapi = document  # type: ignore[method-assign]

@@ -1,25 +1,56 @@
 """The OpenAPI document of the predictions, from the same types that validate them."""
 
 import inspect
+from collections.abc import Mapping
 from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter
 from pydantic.errors import PydanticUserError
 
 from timonel.project import Project
+from timonel.serving.callers import place_of
+from timonel.serving.door import Rules
+from timonel.serving.protocols.tabular import MEDIA
 from timonel.serving.rows import Refusal, RowReader
 
-__all__ = ["Operation", "example_of"]
+__all__ = ["Operation", "add_keys", "example_of"]
 
+_TABLE = {"type": "string", "format": "binary"}
 _REFS = "#/components/schemas/{model}"
 _STATUSES = {
     400: "The body cannot be read, or is not the size that the model takes.",
+    401: "A key is asked for, and none that is valid was shown.",
+    403: "The key is not for this project, or not for predictions.",
     404: "There is no such model.",
+    408: "The body took too long to arrive.",
     413: "The body, its rows or its picture are larger than allowed.",
     415: "The project does not take this kind of body.",
     422: "A value is missing, of the wrong type or out of range; the reply says where.",
-    503: "No version can answer yet, or the answer could not be recorded.",
+    429: "The key's requests a minute are used up; ask again after Retry-After seconds.",
+    503: "No version can answer yet, there is no room (ask again after Retry-After seconds), or "
+    "the answer could not be recorded.",
+    504: "There was no answer within the seconds of X-Request-Timeout.",
 }
+_SCHEMES = {
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "A key that `timonel keys create NAME` made.",
+    },
+    "key": {"type": "apiKey", "in": "header", "name": "X-Api-Key", "description": "The same key."},
+}
+
+
+def add_keys(document: dict[str, Any], rules: Rules) -> None:
+    """Say in an OpenAPI document which operations ask for a key, where keys are asked for."""
+    if not rules.locked:
+        return
+    document.setdefault("components", {})["securitySchemes"] = _SCHEMES
+    free = {"probe"} | ({"predict", "about"} if rules.open == "predict" else set())
+    for path, operations in document["paths"].items():
+        if place_of(path, rules.projects, at_root=rules.at_root).kind not in free:
+            for operation in operations.values():
+                operation["security"] = [{name: []} for name in _SCHEMES]
 
 
 class Operation:
@@ -40,6 +71,7 @@ class Operation:
             content["application/json"]["example"] = example
         if any(column.image for column in project.columns):
             content["multipart/form-data"] = {"schema": _form(project)}
+        tables = {kind: {"schema": _TABLE} for kind in MEDIA}
         replies = [self._reply(contract.reply)]
         if contract.upload:
             replies.append(self._reply(contract.upload.reply))
@@ -47,9 +79,9 @@ class Operation:
         if contract.upload:
             refusals.append(self._reply(contract.upload.refusal))
         self.extra: dict[str, Any] = {
-            "requestBody": {"required": True, "content": content},
+            "requestBody": {"required": True, "content": content | tables},
             "responses": {
-                "200": _response("The answer.", replies),
+                "200": _response("The answer.", replies, tables),
                 **{
                     str(status): _response(sentence, refusals)
                     for status, sentence in _STATUSES.items()
@@ -85,9 +117,12 @@ class Operation:
         return schema
 
 
-def _response(sentence: str, schemas: list[dict[str, Any]]) -> dict[str, Any]:
+def _response(
+    sentence: str, schemas: list[dict[str, Any]], more: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     schema = schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
-    return {"description": sentence, "content": {"application/json": {"schema": schema}}}
+    content = {"application/json": {"schema": schema}} | dict(more or {})
+    return {"description": sentence, "content": content}
 
 
 def _form(project: Project) -> dict[str, Any]:
