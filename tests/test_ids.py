@@ -3,6 +3,7 @@
 import itertools
 import uuid
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -34,6 +35,16 @@ def test_the_same_clock_and_randomness_give_the_same_ids() -> None:
         Ids(clock_ns=lambda: 10**18, random_bytes=lambda size: b"\1" * size) for _ in range(2)
     )
     assert [first(), first()] == [second(), second()]
+
+
+def test_a_process_that_is_forked_off_draws_random_bits_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drawn = itertools.count()
+    ids = Ids(clock_ns=lambda: 0, random_bytes=lambda size: bytes([next(drawn)]) * size)
+    before = [ids().int & 0xFF for _ in range(3)]
+    monkeypatch.setattr("os.getpid", lambda: -1)
+    assert [*before, ids().int & 0xFF] == [0, 0, 0, 1]
 
 
 @given(st.integers(0, 2**40), st.integers(0, 2**40), st.integers(0, 2**40))

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -477,6 +478,35 @@ def test_every_group_waits_for_the_disk_when_asked_to(
         journal.close()
 
     _run(work())
+
+
+def test_who_asks_to_be_called_is_told_when_the_group_is_written_and_why_it_is_not(
+    tmp_path: Path, journal_in: MakeJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work() -> None:
+        journal, told = journal_in(), list[BaseException | None]()
+        journal.append_then(encode(penguin()), told.append)
+        waiting = journal.append(encode(penguin()))
+        assert told == []
+        await waiting
+        assert told == [None]
+        assert journal.written == 2
+
+        def full(_payloads: list[bytes]) -> None:
+            raise OSError(errno.ENOSPC, "no space")
+
+        for broken in (full, _no_memory):
+            with monkeypatch.context() as patch:
+                patch.setattr(journal, "_write", broken)
+                journal.append_then(encode(penguin()), told.append)
+                with suppress(MemoryError):
+                    journal.flush()
+        assert isinstance(told[1], JournalFull)
+        assert isinstance(told[2], asyncio.CancelledError)
+        journal.close()
+
+    _run(work())
+    assert len(_records(tmp_path)) == 2
 
 
 def test_nobody_waits_for_ever_when_writing_fails_for_another_reason(

@@ -38,6 +38,18 @@ def test_more_than_there_is_room_for_is_refused_until_somebody_leaves() -> None:
     load.enter(0)
 
 
+def test_those_without_a_ticket_are_counted_with_the_others() -> None:
+    load = load_of(2)
+    assert load.has_room()
+    load.beside += 1
+    ticket = load.enter(1)
+    assert (load.inside, load.has_room()) == (2, False)
+    with pytest.raises(Overloaded):
+        load.enter(1)
+    load.leave(ticket)
+    assert load.has_room()
+
+
 def test_bodies_are_bounded_together() -> None:
     load = load_of(10)
     first = load.enter(60)

@@ -232,7 +232,7 @@ class DirectProtocol(BoundedProtocol):
             self._reply(error)
         except Exception:  # noqa: BLE001 (the replies of others wait behind this one)
             _log.exception("A reply failed")
-            self.transport.abort()
+            self.transport.close()
 
     def _reply(self, error: BaseException | None) -> None:
         if self._waiting is None or self._load is None:
