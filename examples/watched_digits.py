@@ -1,6 +1,6 @@
 """Digits that are watched, trained anew and rolled out within minutes: to be simulated.
 
-timonel simulate examples/watched_digits.py --serve --drift --labels 1 --rate 40 --seconds 400
+timonel simulate examples/watched_digits.py --serve --drift --labels 1 --rate 80 --seconds 300
 """
 
 from dataclasses import replace
@@ -32,6 +32,11 @@ project = replace(
     drift=Drift(every=5, window=400, ordered=True),
     retrain=Retrain(on=("drift",), windows=1, rows=500, cooldown=5),
     rollout=Canary(
-        steps=(0.1, 0.5, 1), requests=100, seconds=5, longest=600, watch=5, limits=Limits(slower=5)
+        steps=(0.2, 0.5, 1),
+        requests=100,
+        seconds=5,
+        longest=600,
+        watch=5,
+        limits=Limits(errors=0.02, slower=5),
     ),
 )

@@ -20,12 +20,12 @@ from timonel.simulate.traffic import Feedback, Flow
 KINDS: tuple[Made, ...] = ("good", "good", "bad", "slow", "failing", "bad")
 NAMES = ("north", "east", "south", "west")
 PLAN = Canary(
-    steps=(0.1, 0.3, 1.0),
+    steps=(0.2, 0.5, 1.0),
     requests=100,
     seconds=3,
     longest=600,
     watch=0,
-    limits=Limits(accuracy=0.02, errors=0.01, slower=5),
+    limits=Limits(accuracy=0.02, errors=0.01, slower=10),
 )
 
 
@@ -56,7 +56,7 @@ class Harbour:
                 address=self._server.address,
                 data=Read(None, settings.cache_folder, settings.database_url),
                 home=settings,
-                flow=Flow(rate=60, seconds=900, clients=2),
+                flow=Flow(rate=100, seconds=900, clients=2),
                 feedback=Feedback(share=0.5, delay=1),
                 challenger=kind,
                 plan=PLAN,

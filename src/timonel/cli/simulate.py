@@ -62,7 +62,7 @@ def simulate(
         bool, typer.Option("--bad-challenger", help="One that errs on a fifth of the rows.")
     ] = False,
     slow_challenger: Annotated[
-        bool, typer.Option("--slow-challenger", help="One that takes 30 ms longer.")
+        bool, typer.Option("--slow-challenger", help="One that takes 60 ms longer.")
     ] = False,
     failing_challenger: Annotated[
         bool, typer.Option("--failing-challenger", help="One that fails on a fifth of the rows.")

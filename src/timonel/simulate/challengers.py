@@ -34,9 +34,9 @@ __all__ = ["Made", "add_challenger", "altered"]
 
 Made = Literal["good", "bad", "slow", "failing"]
 """`good` answers as the champion does, `bad` gives a share of the rows another class, `slow` takes
-a hundredth of a second or more for each request, `failing` fails on a share of the rows."""
+hundredths of a second longer for each request, `failing` fails on a share of the rows."""
 
-_SLOW_SECONDS = 0.03
+_SLOW_SECONDS = 0.06
 _SIDE = 192  # of the matrix that a slow version multiplies with
 _TRIES = 20
 
