@@ -38,10 +38,12 @@ COUNT = 800
 CENTRES = np.array([[8.0, 1.0], [11.0, 2.0], [14.0, 3.0]])  # where live flowers are by now
 
 
-def ask(home: Home, project: Project, count: int = COUNT, *, labelled: bool = True) -> None:
+def ask(
+    home: Home, project: Project, count: int = COUNT, *, labelled: bool = True, known: int = 3
+) -> None:
     """Live rows of a flower that grew, each with its true kind, in the journal's segments."""
     rng = np.random.default_rng(count)
-    kinds = rng.integers(0, 3, count)
+    kinds = rng.integers(0, known, count)
     rows = (CENTRES[kinds] * rng.normal(1.0, 0.05, (count, 2))).round(2)
     ids, now = Ids(), time.time_ns()
     items: list[Meta | Record | Feedback] = [
@@ -125,6 +127,17 @@ def test_a_window_alone_still_answers_to_the_past(home: Home, trained: Train) ->
     rows = datasets.load(steps(home, outcome)["feedback"]["key"], home.objects)
     assert rows.filter(rows["split"] != "test")[LIVE].all()
     assert not rows.filter(rows["split"] == "test")[LIVE].all()
+
+
+def test_a_version_that_lost_a_class_is_held_to_the_one_that_had_it(
+    home: Home, trained: Train
+) -> None:
+    project = garden(retrain=Retrain(data="window"))
+    trained(project)
+    ask(home, project, known=2)
+    (version,) = trained(project, with_feedback=True).versions
+    assert "flowers/lr@1" in version.reason
+    assert version.state == "refused"  # it has forgotten a third of the past
 
 
 def test_a_source_read_anew_is_trained_on_alone_and_judged_on_live_rows(

@@ -1,7 +1,8 @@
 """A candidate on the held-out rows, beside the champion of the moment."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -65,7 +66,10 @@ def judge(
     def act(report: Report) -> Mapping[str, Any]:
         test = context.part(split["key"], "test")
         signature = Signature.from_json(trained["signature"].encode())
-        classes = _all_classes(context.classes(split["key"]), signature.classes, test.y)
+        champion = context.versions.champion(project.name, model.name)
+        former = _comparable(context, champion, signature) if champion else None
+        known = former.classes if former else ()
+        classes = _all_classes(context.classes(split["key"]), signature.classes, test.y, known)
         content = context.objects.get(trained["onnx_key"])
         predicted, scores = _answers(content, signature, test, classes)
         y = indices(test.y, classes)
@@ -77,8 +81,7 @@ def judge(
             y[shown], predicted[shown], scores[shown], classes, model.metric, seed=seed
         )
         calibration = calibrate(scores[shown].max(axis=1), (predicted == y)[shown])
-        champion = context.versions.champion(project.name, model.name)
-        held = _held(context, champion, signature, test, classes) if champion else None
+        held = _held(context, champion, former, test, classes) if champion and former else None
         rivals = Rivals(
             candidate=gates.Held("the candidate", predicted),
             champion=held,
@@ -124,21 +127,33 @@ def _told(
     return answers.with_columns(test.frame[dated]) if dated else answers
 
 
+def _comparable(context: Context, champion: Version, signature: Signature) -> Signature | None:
+    """The champion's signature; None when it takes other fields by now.
+
+    It may know classes that the candidate does not: of the rows that it was trained on few may be
+    left, and that is no reason to judge the candidate alone.
+    """
+    folder = _folder(context, champion)
+    former = Signature.from_json((folder / "signature.json").read_bytes())
+    asked = replace(signature, classes=former.classes)
+    return None if any(d.breaking for d in compatible(asked, former)) else former
+
+
 def _held(
     context: Context,
     champion: Version,
     signature: Signature,
     test: Part,
     classes: tuple[Label, ...],
-) -> gates.Held | None:
-    """The champion's answers on the same rows; None when it takes other fields by now."""
-    folder = fetch_version(champion.digest, context.objects, context.settings.serving_folder)
-    former = Signature.from_json((folder / "signature.json").read_bytes())
-    if any(d.breaking for d in compatible(signature, former)):
-        return None
-    content = (folder / "model.onnx").read_bytes()
-    predicted, _ = _answers(content, former, test, classes)
+) -> gates.Held:
+    """The champion's answers on the same rows."""
+    content = (_folder(context, champion) / "model.onnx").read_bytes()
+    predicted, _ = _answers(content, signature, test, classes)
     return gates.Held(champion.label, predicted)
+
+
+def _folder(context: Context, version: Version) -> Path:
+    return fetch_version(version.digest, context.objects, context.settings.serving_folder)
 
 
 def _answers(
