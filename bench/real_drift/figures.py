@@ -235,32 +235,34 @@ def _after(
     feed: Feed,
     both: tuple[Version, Sequence[Version]],
 ) -> dict[str, Any]:
-    """Both versions on the rows that were asked after the promotion: no run has seen any."""
+    """Both versions on the rows asked after the run had ended, and live ones of the new one."""
     import polars as pl
 
     old, challengers = both
-    promoted = [
-        e.at
-        for e in Events(database).list(project.name, limit=None)
-        if e.kind == "rollout" and e.after == "watching"
-    ]
-    if not promoted or not challengers:
+    ends = [run.finished for run in Runs(database).list(project.name) if run.who == "controller"]
+    ended = min((end for end in ends if end is not None), default=None)
+    if ended is None or not challengers:
         return {"rows": 0}
-    moment, new = min(promoted), challengers[0]
-    mine = {a.place: a for a in feed.answered if a.at > moment + 1 and a.version == new.label}
-    part = late.with_row_index("place").filter(pl.col("place").is_in(list(mine)))
-    truth = part[project.target].cast(pl.String).to_list()
-    codes = part["iucr"].cast(pl.String).to_list()
+    new = challengers[0]
+    part = late.with_row_index("place")
+    later = [one.place for one in feed.answered if one.at > ended + 1]
+    part = part.filter(pl.col("place").is_in(later))
+    truth = dict(zip(part["place"], part[project.target].cast(pl.String), strict=True))
+    codes = dict(zip(part["place"], part["iucr"].cast(pl.String), strict=True))
+    moved = [place for place, code in codes.items() if code == MOVED[0]]
     said = {
-        "before": _replayed(project, settings, old, part),
-        "after": [mine[place].label for place in part["place"].to_list()],
+        name: dict(zip(truth, _replayed(project, settings, version, part), strict=True))
+        for name, version in (("before", old), ("after", new))
     }
-    moved = [place for place, code in enumerate(codes) if code == MOVED[0]]
+    live = [a for a in feed.answered if a.place in truth and a.version == new.label]
     return {
-        "rows": part.height,
-        "errors": {n: sum(a != b for a, b in zip(s, truth, strict=True)) for n, s in said.items()},
+        "rows": len(truth),
+        "errors": {name: sum(s[p] != truth[p] for p in truth) for name, s in said.items()},
         "moved_rows": len(moved),
-        "moved_right": {n: sum(s[p] == MOVED[1] for p in moved) for n, s in said.items()},
+        "moved_right": {name: sum(s[p] == MOVED[1] for p in moved) for name, s in said.items()},
+        "live": len(live),
+        "live_errors": sum(a.label != truth[a.place] for a in live),
+        "differs_from_live": sum(a.label != said["after"][a.place] for a in live),
     }
 
 

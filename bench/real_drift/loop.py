@@ -19,9 +19,9 @@ from timonel.simulate.cases import Case, cases_of
 from timonel.simulate.server import own_server, wait_ready
 from timonel.simulate.timeline import moment_of
 from timonel.stores.database import Database
+from timonel.stores.decisions import Decisions
 from timonel.stores.events import Events
 from timonel.stores.rollouts import Rollouts
-from timonel.stores.runs import Runs
 
 if TYPE_CHECKING:
     import polars as pl
@@ -143,14 +143,15 @@ def _ask_late(
     database: Database,
 ) -> None:
     """The same, more slowly while a run goes on; what happens meanwhile is told."""
-    runs, events = Runs(database), Events(database)
+    decisions, events = Decisions(database), Events(database)
     began, seen = time.time(), max((event.id for event in events.list(limit=1)), default=0)
     stop = threading.Event()
 
     def look() -> None:
         nonlocal seen
         while not stop.wait(0.5):
-            feed.rate = plan.rate if runs.active(project.name) is None else plan.running
+            acts = [one.act for one in decisions.list(project.name, limit=10) if one.act != "hold"]
+            feed.rate = plan.running if acts[:1] == ["retrain"] else plan.rate
             for event in reversed(events.list(project.name, since=began, limit=None)):
                 moment = moment_of(event, began)
                 if event.id > seen and moment is not None:

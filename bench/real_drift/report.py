@@ -53,10 +53,13 @@ def page(results: Mapping[str, Any]) -> str:
                 for one in stages(results)
             ),
         ),
+        promoted=next(one["sentence"] for one in results["moments"] if one["stage"] == "promoted"),
         rollout_reason=results["rollouts"][0]["reason"],
         later=f"{rows:,}",
         before=f"{errors['before']:,} ({errors['before'] / rows:.2%})",
         after=f"{errors['after']:,} ({errors['after'] / rows:.2%})",
+        live=f"{after['live']:,}",
+        live_errors=f"{after['live_errors']:,} ({after['live_errors'] / after['live']:.2%})",
         ratio=f"{errors['before'] / max(errors['after'], 1):.1f}",
         moved=after["moved_rows"],
         moved_before=after["moved_right"]["before"],
@@ -85,7 +88,7 @@ def _windows(found: Sequence[Mapping[str, Any]]) -> str:
             f"{one['rows']:,}",
             "watched" if one["confidence"] else "excluded",
             one["windows"],
-            f"{one['alarms']} ({one['alarms'] / one['windows']:.1%})",
+            f"{one['alarms']} ({one['alarms'] / max(one['windows'], 1):.1%})",
             ", ".join(f"{name} {count}" for name, count in one["named"].items()) or "–",
         )
         for one in found

@@ -21,6 +21,7 @@ def test_crimes_of_2024_are_noticed_learnt_and_rolled_out_by_themselves(
     assert "recent rows" in results["runs"][-1]["reason"]
     assert [one["state"] for one in results["rollouts"]] == ["promoted"]
     later = results["after"]
-    assert later["rows"] >= 500
+    assert later["rows"] >= 1_000
     assert later["errors"]["after"] <= later["errors"]["before"] / 2
     assert later["moved_right"]["after"] > later["moved_rows"] / 2
+    assert later["differs_from_live"] == 0
