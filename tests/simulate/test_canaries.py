@@ -32,7 +32,10 @@ PLAN = Canary(
 class Harbour:
     """One project's canaries, one after the other; what came of each."""
 
-    def __init__(self, server: Server, project: Project, seed: int) -> None:
+    def __init__(
+        self, server: Server, project: Project, seed: int, stopping: threading.Event
+    ) -> None:
+        self._stopping = stopping
         self.ended: list[tuple[Made, Summary]] = []
         self.trouble: list[Exception] = []
         self._server = server
@@ -61,7 +64,8 @@ class Harbour:
                 challenger=kind,
                 plan=PLAN,
                 seed=seed,
-            )
+            ),
+            stopping=self._stopping,
         )
 
 
@@ -84,11 +88,17 @@ def test_two_dozen_canaries_end_as_they_should(
         deploy(load_project(str(file)), settings)
         files.append(str(file))
     with serving(files, settings, workers=2) as server:
-        harbours = [Harbour(server, load_project(file), n) for n, file in enumerate(files)]
+        stopping = threading.Event()
+        harbours = [
+            Harbour(server, load_project(file), n, stopping) for n, file in enumerate(files)
+        ]
         for harbour in harbours:
             harbour.thread.start()
-        for harbour in harbours:
-            harbour.thread.join()
+        try:
+            for harbour in harbours:
+                harbour.thread.join()
+        finally:
+            stopping.set()
     assert [harbour.trouble for harbour in harbours] == [[]] * len(NAMES)
     ended = [one for harbour in harbours for one in harbour.ended]
     assert len(ended) == len(KINDS) * len(NAMES) >= 20

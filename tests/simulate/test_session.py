@@ -1,6 +1,7 @@
 """Canaries over real HTTP end as they deserve, and no request fails."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -99,3 +100,23 @@ def test_without_the_home_there_is_traffic_and_no_challenger(server: Server) -> 
     assert told == []
     with pytest.raises(Busy, match="only a server's address"):
         run(server, "bad", Flow(rate=50, requests=100), home=False)
+
+
+def test_no_version_is_made_where_another_is_on_its_way(tmp_path: Path) -> None:
+    settings, project = home_at(tmp_path), load_project("penguins")
+    for number in (1, 2):
+        deploy(project, settings, number=number, champion=number == 1)
+    database = Database.open(settings.database_url)
+    told = {"who": "ana", "reason": "a test"}
+    Rollouts(database).start("penguins", "rf", 2, PLAN, id="a", share=0.5, mirror=0, **told)
+    simulation = Simulation(
+        project=project,
+        address="http://127.0.0.1:9",
+        data=Read(None, settings.cache_folder, settings.database_url),
+        home=settings,
+        challenger="bad",
+    )
+    with pytest.raises(Busy, match=r"got that of penguins/rf@2 \(running\)"):
+        simulate(simulation)
+    assert len(Versions(database).list("penguins")) == 2
+    database.close()

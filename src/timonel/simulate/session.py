@@ -94,9 +94,12 @@ def simulate(
     Raises:
         SourceError: the project's rows cannot be had.
         BadRequest: the address is not this machine's, or the rows cannot drift as asked.
+        Busy: a challenger is asked for where another is on its way, or where no home is at hand.
     """
     stopping = stopping or threading.Event()
     project, seed = simulation.project, simulation.seed
+    if simulation.challenger:
+        _refuse_in_vain(simulation)
     held = held_out(project, simulation.data, seed=seed)
     moved = (
         drifted(held.frame, project, simulation.kind, seed=seed, strength=simulation.strength)
@@ -117,8 +120,8 @@ def simulate(
         for note in held.notes:
             watcher.say("rows", note)
         traffic.start()
-        if simulation.challenger:
-            _begin_rollout(simulation, simulation.challenger)
+        if simulation.challenger and simulation.home:
+            _begin_rollout(simulation, simulation.home, simulation.challenger)
         ended: float | None = None
         while not traffic.is_over and not stopping.wait(_POLL_SECONDS):
             if watcher.look() and simulation.to_end and ended is None:
@@ -179,14 +182,28 @@ class _Watcher:
         self._tell(moment)
 
 
-def _begin_rollout(simulation: Simulation, kind: Made) -> None:
-    """Roll a challenger out as `timonel rollout start` does, unless the project's plan does."""
+def _refuse_in_vain(simulation: Simulation) -> None:
+    """Make no version that could not be rolled out."""
     project, home = simulation.project, simulation.home
     if home is None:
         raise Busy(
             "Expected a home to make a challenger in, got only a server's address.",
             remedy="Name the home that it serves with --home, or have a server made: --serve",
         )
+    with closing(Database.open(home.database_url)) as database:
+        for going in Rollouts(database).active(project.name):
+            if going.model == (simulation.model or project.model_names[0]):
+                raise Busy(
+                    f"Expected no rollout of {project.name}/{going.model}, got that of "
+                    f"{going.label} ({going.state}).",
+                    remedy=f"Wait for it, or end it: timonel rollout abort "
+                    f"{project.name}/{going.model}",
+                )
+
+
+def _begin_rollout(simulation: Simulation, home: Settings, kind: Made) -> None:
+    """Roll a challenger out as `timonel rollout start` does, unless the project's plan does."""
+    project = simulation.project
     model = simulation.model or project.model_names[0]
     made = add_challenger(home, project, model, kind)
     if simulation.plan is None and project.rollout != AllAtOnce():
