@@ -238,6 +238,21 @@ def test_live_accuracy_is_graded_and_a_drop_calls_for_training(home: Home) -> No
     assert (decision.act, decision.called) == ("retrain", ("accuracy",))
 
 
+def test_accuracy_that_may_still_be_worse_does_not_come_and_go(home: Home) -> None:
+    metrics = {"evaluation": {"metrics": {"accuracy": {"value": 0.97}}}}
+    with home.database.begin() as connection:
+        connection.execute(update(tables.versions).values(metrics=metrics))
+    grade = Grade([home.project], home.settings, home.database)
+    for right in (0.8, 0.89, 0.97):
+        home.traffic(400, seconds=50.0, right=(right, right), labelled=1.0)
+        home.clock.now += 60.0
+        grade.tick()
+    found = [check.verdict for check in reversed(home.checks.list("penguins", "rf", "accuracy"))]
+    assert found == ["worse", "not enough data", "ok"]
+    told = [e.after for e in reversed(Events(home.database).list(limit=None, kinds=["accuracy"]))]
+    assert told == ["worse", "ok"]
+
+
 def test_a_run_is_a_process_of_its_own_that_is_told_what_to_do(
     home: Home, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -31,7 +31,8 @@ class Grade:
 
     They are `drift.window` of the project, or up to twice as many, or fewer where there are none.
     It is `worse` when the interval's upper end lies more than `retrain.drop` below the accuracy on
-    held-out rows; where the interval is too wide to tell such a drop there is not enough data.
+    held-out rows. Where it lies there and may not, or the interval is too wide to tell such a drop,
+    there is not enough data: what was found last stands, and does not come and go.
     """
 
     def __init__(self, projects: Sequence[Project], settings: Settings, database: Database) -> None:
@@ -103,7 +104,7 @@ class Grade:
         verdict = "ok"
         if accuracy.high < held - drop:
             verdict = "worse"
-        elif (accuracy.high - accuracy.low) / 2 > drop:
+        elif accuracy.value < held - drop or (accuracy.high - accuracy.low) / 2 > drop:
             verdict = OPEN
         self._checks.add(
             version.project,
