@@ -59,7 +59,6 @@ def figures(
             "failed": dict(quiet.failed + late.failed),
             "versions": dict(Counter(a.version for feed in fed for a in feed.answered)),
         },
-        "trained": old.metrics.get("rows"),
         "quiet": {
             "rows": quiet.asked,
             "in_the_loop": _alarms(before),
@@ -82,7 +81,7 @@ def figures(
         ],
         "runs": [
             {
-                "who": run.who,
+                "who": "controller" if run.who == "controller" else "by hand",
                 "minutes": ((run.finished or run.beat) - run.started) / 60,
                 "status": run.status,
                 "reason": run.reason,
