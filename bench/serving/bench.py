@@ -250,7 +250,14 @@ def _machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "wrk": _said("wrk", "-v").partition("[")[0].strip(),
         "busy": round(os.getloadavg()[0], 1),
+        "grouping": _grouping(),
     }
+
+
+def _grouping() -> str:
+    """Whether the kernel shares cores between sessions rather than processes."""
+    switch = Path("/proc/sys/kernel/sched_autogroup_enabled")
+    return "on" if switch.exists() and switch.read_text().strip() == "1" else "off"
 
 
 def _said(*command: str) -> str:

@@ -59,6 +59,7 @@ def results() -> dict[str, Any]:
             "python": "3.11.7",
             "wrk": "wrk 4.1.0",
             "busy": 0.1,
+            "grouping": "off",
         },
         "settings": {"seconds": 8.0, "rounds": 3, "connections": [1, 32], "payloads": 100},
         "servers": {
