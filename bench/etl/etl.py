@@ -146,7 +146,9 @@ WAYS = {
     "timonel": ["timonel"],
 }
 WAYS_OF_MANY = ("pandas", "timonel")
-IMPORTS = {"timonel": "polars timonel.data.quality timonel.projects.crimes"}
+IMPORTS = {
+    "timonel": "numpy polars xxhash timonel.data.quality timonel.data.split timonel.projects.crimes"
+}
 
 
 def work(name: str, source: Path, folder: Path) -> None:
