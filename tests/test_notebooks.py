@@ -147,6 +147,7 @@ def test_penguins_are_trained_and_registered(place: Path) -> None:
     assert Registry.open(settings.registry_url).aliases("penguins_rf")["champion"] == 1
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(("model", "trials"), [("dtc", 3), ("lda", 3)])
 def test_an_experiment_reads_the_named_files_and_records_its_trials(
     place: Path, model: str, trials: int
@@ -174,6 +175,7 @@ def test_samples_are_answered_by_the_api_and_then_from_the_cache(
         check_samples(executed("samples", place, CRIMES_API=api, TIMONEL_ANSWERS=redis.url))
 
 
+@pytest.mark.soak
 def test_titanic_is_explored_and_trained(place: Path) -> None:
     assert "titanic/lr@1 is champion" in executed("titanic", place)
 
