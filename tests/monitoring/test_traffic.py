@@ -79,6 +79,20 @@ def test_answers_to_the_same_row_are_compared_and_those_alone_are_scored() -> No
     assert (both.agreed, both.disagreed) == (2, 2)
 
 
+def test_features_called_like_our_own_columns_reach_the_version_as_they_were() -> None:
+    segment = rows({"id": IDS[0]}, {"id": f"{IDS[1]}.1"}).with_columns(
+        row=pl.Series([70, 80]), request=pl.Series(["p", "q"]), champion=pl.Series([1, 2])
+    )
+    seen: list[pl.DataFrame] = []
+
+    def score(version: str, frame: pl.DataFrame) -> Sequence[str]:
+        seen.append(frame)
+        return ["b"] * len(frame)
+
+    assert answers_of(segment, OLD, NEW, score).disagreed == 2
+    assert seen[0].select("row", "request", "champion").rows() == [(70, "p", 1), (80, "q", 2)]
+
+
 def test_labels_say_who_was_right() -> None:
     segment = rows(
         *({"id": IDS[n], "prediction": said} for n, said in enumerate("aabb")),

@@ -84,7 +84,10 @@ def answers_of(
     """
     import polars as pl
 
-    rows = with_rows(segment.filter(pl.col("prediction").is_not_null()))
+    # A version is given the rows as they stand: a feature may be called what a column here is.
+    kept = segment.filter(pl.col("prediction").is_not_null())
+    own = ["id", "version", "prediction"]
+    rows = with_rows(kept.select(own)).with_row_index("place")
     names = ("prediction", "row", "champion", "challenger")
 
     def of(version: str, name: str) -> pl.DataFrame:
@@ -102,7 +105,7 @@ def answers_of(
     ):
         alone = mine.join(other.select("request", "row"), ["request", "row"], how="anti")
         if score is not None and len(alone):
-            said = pl.Series(name, list(score(version, alone)), dtype=pl.String)
+            said = pl.Series(name, list(score(version, kept[alone["place"]])), dtype=pl.String)
             answered = alone.with_columns(said).filter(pl.col(name).is_not_null())
             parts.append(answered.select("request", "row", "champion", "challenger"))
     return Answers(pl.concat(parts).rename({"request": "prediction"}).select(names))
